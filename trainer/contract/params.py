@@ -1,0 +1,275 @@
+"""The parameter table: one model drives the form, the command line, validation, run.json and the docs.
+
+Names, defaults and Chinese labels are those of RWKV-Runner's form, so that its users find their settings
+again; the labels and help texts are in the catalogue under `param.<name>.label|help|warn`.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from trainer.contract.errors import ParameterErrors, Problem
+
+Kind = Literal["path", "int", "float", "bool", "choice", "multi", "text", "lines"]
+Level = Literal["basic", "advanced"]
+GROUPS = ("model", "data", "length", "learning", "lora", "checks", "device")
+LORA_PARTS = ("att", "ffn", "time", "ln", "time_lora", "emb", "head")
+# Switches of old trainers that no current model has; accepted from imported settings and kept off.
+DEAD_SWITCHES = ("pre_ffn", "head_qk")
+
+
+def _p(
+    default: Any = ...,
+    *,
+    kind: Kind,
+    group: str,
+    level: Level = "advanced",
+    unit: str = "",
+    warn_above: float | None = None,
+    choices: tuple[str, ...] = (),
+    scientific: bool = False,
+    **bounds: Any,
+) -> Any:
+    extra = {
+        "kind": kind,
+        "group": group,
+        "level": level,
+        "unit": unit,
+        "warn_above": warn_above,
+        "choices": list(choices),
+        "scientific": scientific,
+    }
+    return Field(default, json_schema_extra=extra, **bounds)
+
+
+class TrainParams(BaseModel):
+    """Every parameter of a training run. Build it through `check`, which reports all problems at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    base_model: str = _p(kind="path", group="model", level="basic", min_length=1)
+    lora_load: str | None = _p(None, kind="path", group="model", level="basic")
+    data: str = _p(kind="path", group="data", level="basic", min_length=1)
+    vocab: str | None = _p(None, kind="path", group="data")
+    loss_mask: Literal["all", "assistant"] = _p(
+        "all", kind="choice", group="data", level="basic", choices=("all", "assistant")
+    )
+    packing: bool = _p(True, kind="bool", group="data")
+    val_fraction: float = _p(0.0, kind="float", group="data", ge=0.0, le=0.5)
+    seed: int = _p(42, kind="int", group="data", ge=0, le=2**31 - 1)
+
+    ctx_len: int = _p(
+        1024, kind="int", group="length", level="basic", unit="tokens", ge=16, le=1_048_576, warn_above=4096
+    )
+    epoch_steps: int = _p(200, kind="int", group="length", unit="batches", ge=0, le=10_000_000)
+    epoch_count: int = _p(20, kind="int", group="length", level="basic", unit="epochs", ge=1, le=1_000_000)
+    epoch_begin: int = _p(0, kind="int", group="length", unit="epochs", ge=0, le=1_000_000)
+    epoch_save: int = _p(1, kind="int", group="length", unit="epochs", ge=1, le=1_000_000)
+    micro_bsz: int = _p(1, kind="int", group="length", level="basic", unit="samples", ge=1, le=1024)
+    accumulate_grad_batches: int = _p(8, kind="int", group="length", unit="batches", ge=1, le=1024)
+
+    lr_init: float = _p(
+        5e-5, kind="float", group="learning", level="basic", gt=0.0, le=1.0, warn_above=1e-4, scientific=True
+    )
+    lr_final: float = _p(
+        5e-5, kind="float", group="learning", level="basic", ge=0.0, le=1.0, warn_above=1e-4, scientific=True
+    )
+    lr_schedule: Literal["constant", "cosine", "exponential", "wsd"] = _p(
+        "exponential",
+        kind="choice",
+        group="learning",
+        choices=("constant", "cosine", "exponential", "wsd"),
+    )
+    warmup_steps: int = _p(0, kind="int", group="learning", unit="steps", ge=0, le=10_000_000)
+    beta1: float = _p(0.9, kind="float", group="learning", ge=0.0, lt=1.0)
+    beta2: float = _p(0.999, kind="float", group="learning", ge=0.0, lt=1.0)
+    adam_eps: float = _p(1e-8, kind="float", group="learning", gt=0.0, le=1.0, scientific=True)
+    weight_decay: float = _p(0.0, kind="float", group="learning", ge=0.0, le=1.0)
+    grad_clip: float = _p(1.0, kind="float", group="learning", ge=0.0, le=1000.0)
+
+    method: Literal["lora", "full"] = _p("lora", kind="choice", group="lora", choices=("lora", "full"))
+    lora_r: int = _p(64, kind="int", group="lora", level="basic", ge=1, le=4096)
+    lora_alpha: float = _p(192.0, kind="float", group="lora", level="basic", gt=0.0, le=65536.0)
+    lora_dropout: float = _p(0.01, kind="float", group="lora", ge=0.0, lt=1.0)
+    lora_parts: tuple[Literal["att", "ffn", "time", "ln", "time_lora", "emb", "head"], ...] = _p(
+        ("att", "ffn", "time", "ln"), kind="multi", group="lora", choices=LORA_PARTS, min_length=1
+    )
+
+    eval_every: int = _p(0, kind="int", group="checks", unit="steps", ge=0, le=10_000_000)
+    patience: int = _p(0, kind="int", group="checks", unit="evaluations", ge=0, le=10_000)
+    sample_prompts: tuple[str, ...] = _p((), kind="lines", group="checks")
+    sample_every: int = _p(0, kind="int", group="checks", unit="steps", ge=0, le=10_000_000)
+    sample_tokens: int = _p(64, kind="int", group="checks", unit="tokens", ge=1, le=4096)
+    keep_last: int = _p(3, kind="int", group="checks", unit="checkpoints", ge=1, le=100_000)
+
+    precision: Literal["bf16", "fp16", "tf32", "fp32"] = _p(
+        "bf16", kind="choice", group="device", level="basic", choices=("bf16", "fp16", "tf32", "fp32")
+    )
+    grad_cp: bool = _p(True, kind="bool", group="device", level="basic")
+    device: Literal["auto", "cuda", "cpu"] = _p(
+        "auto", kind="choice", group="device", choices=("auto", "cuda", "cpu")
+    )
+    devices: int = _p(1, kind="int", group="device", unit="devices", ge=1, le=1024)
+    num_nodes: int = _p(1, kind="int", group="device", unit="nodes", ge=1, le=1024)
+    strategy: Literal["auto", "ddp"] = _p("auto", kind="choice", group="device", choices=("auto", "ddp"))
+
+    def as_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One row of the table, as the form, the command line and the docs want it."""
+
+    name: str
+    kind: Kind
+    group: str
+    level: Level
+    unit: str
+    default: Any
+    required: bool
+    optional: bool
+    choices: tuple[str, ...]
+    lo: float | None
+    lo_open: bool
+    hi: float | None
+    hi_open: bool
+    warn_above: float | None
+    scientific: bool
+
+    @property
+    def flag(self) -> str:
+        """The command line's spelling, for example `--ctx-len`."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _bound(field: FieldInfo, closed: str, opened: str) -> tuple[float | None, bool]:
+    for item in field.metadata:
+        if (value := getattr(item, closed, None)) is not None:
+            return float(value), False
+        if (value := getattr(item, opened, None)) is not None:
+            return float(value), True
+    return None, False
+
+
+def _param(name: str, field: FieldInfo) -> Param:
+    extra: dict[str, Any] = field.json_schema_extra  # type: ignore[assignment]
+    lo, lo_open = _bound(field, "ge", "gt")
+    hi, hi_open = _bound(field, "le", "lt")
+    annotation = field.annotation
+    optional = get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+    return Param(
+        name=name,
+        kind=extra["kind"],
+        group=extra["group"],
+        level=extra["level"],
+        unit=extra["unit"],
+        default=None if field.is_required() else field.default,
+        required=field.is_required(),
+        optional=optional,
+        choices=tuple(extra["choices"]),
+        lo=lo,
+        lo_open=lo_open,
+        hi=hi,
+        hi_open=hi_open,
+        warn_above=extra["warn_above"],
+        scientific=extra["scientific"],
+    )
+
+
+PARAMS: dict[str, Param] = {name: _param(name, field) for name, field in TrainParams.model_fields.items()}
+
+_PYDANTIC_CODES = {
+    "missing": "param_required",
+    "string_too_short": "param_required",
+    "too_short": "param_required",
+    "extra_forbidden": "param_unknown",
+    "finite_number": "param_not_finite",
+    "greater_than_equal": "param_below",
+    "greater_than": "param_below",
+    "less_than_equal": "param_above",
+    "less_than": "param_above",
+    "literal_error": "param_choice",
+}
+
+
+def _problem(error: Mapping[str, Any], values: Mapping[str, Any]) -> Problem:
+    name = str(error["loc"][0])
+    code = _PYDANTIC_CODES.get(error["type"], "param_type")
+    given = values.get(name)
+    if isinstance(given, float) and not math.isfinite(given):
+        code = "param_not_finite"
+    if name not in PARAMS:
+        return Problem("param_unknown", {"name": name})
+    param = PARAMS[name]
+    args: dict[str, Any] = {"value": str(given)}
+    if code == "param_below":
+        args["bound"] = ("> " if param.lo_open else "≥ ") + f"{param.lo:g}"
+    elif code == "param_above":
+        args["bound"] = ("< " if param.hi_open else "≤ ") + f"{param.hi:g}"
+    elif code == "param_choice":
+        args["choices"] = ", ".join(param.choices)
+    elif code == "param_type":
+        args["kind"] = param.kind
+    return Problem(code, args, name)
+
+
+def _conflicts(params: TrainParams) -> list[Problem]:
+    found: list[Problem] = []
+    if params.lr_schedule == "exponential" and params.lr_final == 0.0:
+        found.append(Problem("param_conflict", {"with": "lr_schedule=exponential"}, "lr_final"))
+    if params.patience and params.val_fraction == 0.0:
+        found.append(Problem("param_conflict", {"with": "val_fraction=0"}, "patience"))
+    if params.method == "full" and params.lora_load is not None:
+        found.append(Problem("param_conflict", {"with": "method=full"}, "lora_load"))
+    return found
+
+
+def _advice(params: TrainParams) -> list[Problem]:
+    return [
+        Problem("advice_above", {"value": f"{value:g}", "bound": f"{p.warn_above:g}"}, p.name)
+        for p in PARAMS.values()
+        if p.warn_above is not None and (value := getattr(params, p.name)) > p.warn_above
+    ]
+
+
+def check(values: Mapping[str, Any]) -> tuple[TrainParams | None, list[Problem]]:
+    """Validate a set of parameters.
+
+    Args:
+        values: parameter name -> value; missing names take their defaults.
+
+    Returns:
+        The parameters (None if any problem is an error) and every problem found, errors first.
+    """
+    values = dict(values)
+    notes = [Problem("dead_switch", {"name": name}) for name in DEAD_SWITCHES if values.pop(name, False)]
+    try:
+        params = TrainParams.model_validate(values, strict=False)
+    except ValidationError as error:
+        seen: dict[tuple[str, str | None, str], Problem] = {}
+        for item in error.errors(include_url=False):
+            problem = _problem(item, values)
+            seen.setdefault((problem.code, problem.param, str(problem.args.get("name"))), problem)
+        return None, [*seen.values(), *notes]
+    conflicts = _conflicts(params)
+    return (None if conflicts else params), [*conflicts, *_advice(params), *notes]
+
+
+def checked(values: Mapping[str, Any]) -> TrainParams:
+    """The parameters, or all their errors at once.
+
+    Raises:
+        ParameterErrors: with every error found.
+    """
+    params, problems = check(values)
+    if params is None:
+        raise ParameterErrors([p for p in problems if p.severity == "error"])
+    return params
