@@ -136,11 +136,11 @@ class AppError(Exception):
         return self.problem.code
 
 
-class BadInput(AppError):
+class InputError(AppError):
     """Input or parameters that cannot work; found before work starts (exit status 2)."""
 
 
-class ParameterErrors(BadInput):
+class ParameterErrors(InputError):
     """All problems of a set of parameters at once."""
 
     def __init__(self, problems: list[Problem]) -> None:

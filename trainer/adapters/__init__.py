@@ -1,0 +1,1 @@
+"""Adapters: LoRA, their files, and merging them into a base model."""

@@ -1,0 +1,88 @@
+"""What commands print: the event feed for programs, readable lines for people, JSON results for both."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import IO, Any
+
+from trainer.contract.errors import AppError, ParameterErrors, Problem
+from trainer.contract.events import RS, Event, decode
+
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 0, 1, 2, 3
+
+
+class HumanFeed:
+    """A feed that prints events as readable lines on a terminal."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, line: bytes) -> None:
+        event = decode(line.lstrip(RS))
+        if event is not None and (sentence := readable(event)):
+            self._stream.write(sentence + "\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+@dataclass(slots=True)
+class Output:
+    """Where a command's events and its result go."""
+
+    feed: Any
+    stdout: IO[bytes]
+
+    def result(self, value: dict[str, Any]) -> None:
+        """Print one JSON object as the last line of stdout."""
+        self.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self.stdout.flush()
+
+
+def open_output() -> Output:
+    """Keep stdout for events and the result, and send whatever else prints there to stderr.
+
+    Done on file descriptors, before anything heavy is imported, because native code and third-party
+    packages print to stdout too.
+    """
+    sys.stdout.flush()
+    if os.isatty(1):
+        stdout = os.fdopen(os.dup(1), "wb", buffering=0)
+        return Output(HumanFeed(sys.stdout), stdout)
+    stdout = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return Output(stdout, stdout)
+
+
+def readable(event: Event) -> str:
+    """One line for a person, or an empty string for events that only programs want."""
+    f = event.fields
+    if event.t == "step":
+        loss = "—" if f["loss"] is None else f"{f['loss']:.4f}"
+        eta = "" if f.get("eta_s") is None else f"  left {f['eta_s']:.0f} s"
+        return f"step {f['step']}/{f['total']}  loss {loss}  lr {f['lr']:.2e}  {f['tok_s']:.0f} tok/s{eta}"
+    if event.t == "phase":
+        return f"— {f['name'].replace('_', ' ')}"
+    if event.t == "progress":
+        return f"{f['what']}: {f['done']}" + (f"/{f['total']}" if f["total"] else "") + f" {f['unit']}"
+    if event.t == "eval":
+        return f"validation at step {f['step']}: loss {f['loss']:.4f}" if f["loss"] is not None else ""
+    if event.t == "sample":
+        return f"sample at step {f['step']}: {f['prompt']!r} → {f['text']!r}"
+    if event.t == "checkpoint":
+        return f"saved {f['path']} ({f['bytes'] / 1e6:.1f} MB)"
+    if event.t in ("warning", "error"):
+        return Problem(f["code"], f["args"] or {}, (f["args"] or {}).get("param")).sentence()
+    if event.t == "bye":
+        return f"{f['status']} at step {f['step']}"
+    return ""
+
+
+def print_error(error: AppError) -> None:
+    """Every problem on a line of its own on stderr, with its code."""
+    problems = error.problems if isinstance(error, ParameterErrors) else [error.problem]
+    for problem in problems:
+        print(f"error[{problem.code}]: {problem.sentence()}", file=sys.stderr)

@@ -1,0 +1,218 @@
+"""The run folder: everything that a page shows of a run, and everything that a resume needs.
+
+runs/20260104-142233-roleplay/
+    run.json        frozen parameters, base, data, versions, machine, command
+    events.jsonl    every event (the truth)
+    control.jsonl   commands of a window that has no pipe to the trainer
+    train.log       what third parties printed
+    run.lock        held by the trainer while it lives
+    ckpt/000500/    adapter.pth, adapter.json, state.pt, meta.json
+    summary.json    how it ended
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
+
+from trainer.contract.errors import AppError
+from trainer.contract.files import write_json
+
+RunStatus = Literal["running", "completed", "stopped", "failed", "interrupted"]
+_RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
+
+
+class RunRecord(BaseModel):
+    """`run.json`: what a run was started with. Pages draw from it, never from the form."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: int = 1
+    run_id: str
+    created_ts: float
+    params: dict[str, Any]
+    base_name: str
+    base_bytes: int
+    base_sha256: str
+    generation: str
+    data_name: str
+    data_sha256: str
+    data_tokens: int
+    data_documents: int
+    total_steps: int
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    command: list[str]
+    parent_run: str | None = None
+
+
+class CheckpointMeta(BaseModel):
+    """`ckpt/<step>/meta.json`; written last, so a checkpoint without it is not one."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    step: int
+    epoch: int
+    kind: str
+    kinds: tuple[str, ...] = ()
+    tokens: int
+    loss: float | None = None
+    val_loss: float | None = None
+    created_ts: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A complete checkpoint on disk."""
+
+    path: Path
+    meta: CheckpointMeta
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter.pth"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state.pt"
+
+
+class RunFolder:
+    """Paths and small files of one run. Reading never needs the trainer to live."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.run_json = self.path / "run.json"
+        self.events = self.path / "events.jsonl"
+        self.control = self.path / "control.jsonl"
+        self.log = self.path / "train.log"
+        self.lock_file = self.path / "run.lock"
+        self.ckpt = self.path / "ckpt"
+        self.summary_json = self.path / "summary.json"
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    def read(self) -> RunRecord | None:
+        """The run's record, or None where there is none that can be read."""
+        raw = _read_json(self.run_json)
+        return None if raw is None else RunRecord.model_validate(raw)
+
+    def write(self, record: RunRecord) -> None:
+        write_json(self.run_json, record.model_dump(mode="json"))
+
+    def summary(self) -> dict[str, Any] | None:
+        return _read_json(self.summary_json)
+
+    def lock(self) -> FileLock:
+        """Take the run for this process.
+
+        Raises:
+            AppError: `run_in_use`, another process trains in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.lock_file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise AppError("run_in_use", path=str(self.path)) from error
+        return lock
+
+    def is_running(self) -> bool:
+        """Whether a trainer holds the run; the lock ends with its process, however that ended."""
+        if not self.lock_file.exists():
+            return False
+        lock = FileLock(self.lock_file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def status(self) -> RunStatus:
+        if self.is_running():
+            return "running"
+        summary = self.summary()
+        if summary is not None and summary.get("status") in ("completed", "stopped", "failed"):
+            return summary["status"]
+        return "interrupted"
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All complete checkpoints, oldest first."""
+        return sorted(self._checkpoints(), key=lambda c: c.meta.step)
+
+    def _checkpoints(self) -> Iterator[Checkpoint]:
+        if not self.ckpt.is_dir():
+            return
+        for folder in self.ckpt.iterdir():
+            raw = _read_json(folder / "meta.json") if folder.name.isdigit() else None
+            if raw is not None:
+                yield Checkpoint(folder, CheckpointMeta.model_validate(raw))
+
+    def checkpoint_folder(self, step: int) -> Path:
+        return self.ckpt / f"{step:06d}"
+
+    def send(self, command: dict[str, Any]) -> None:
+        """Append a command for the trainer; it looks for them at every step."""
+        with open(self.control, "ab") as file:
+            file.write(json.dumps(command, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def delete(self) -> None:
+        """Remove the run and all that it holds.
+
+        Raises:
+            AppError: `run_in_use`.
+        """
+        if self.is_running():
+            raise AppError("run_in_use", path=str(self.path))
+        shutil.rmtree(self.path)
+
+
+def safe_name(name: str, limit_bytes: int = 64) -> str:
+    """A folder name that every file system takes: no reserved names, no trailing dots, at most 64 bytes."""
+    name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f\s]+', "-", name).strip("-. ")
+    name = name.encode("utf-8", errors="ignore")[:limit_bytes].decode("utf-8", errors="ignore").rstrip("-. ")
+    return f"_{name}" if name.split(".")[0].lower() in _RESERVED else (name or "run")
+
+
+def new_run_folder(root: Path, name: str, now_ts: float | None = None) -> RunFolder:
+    """Make an empty run folder `<time>-<name>` under `root`; a number is added where it exists.
+
+    Raises:
+        AppError: `not_writable`.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now_ts))
+    stem = f"{stamp}-{safe_name(name)}"
+    for number in range(1, 1000):
+        path = Path(root) / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise AppError("not_writable", path=str(path), reason=error.strerror or str(error)) from error
+        return RunFolder(path)
+    raise AppError("run_exists", path=str(Path(root) / stem))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return raw if isinstance(raw, dict) else None

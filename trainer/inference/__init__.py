@@ -1,0 +1,1 @@
+"""Generation, chat templates and the OpenAI-compatible server."""

@@ -1,0 +1,1 @@
+"""The training run: Lightning module, schedule, checkpoints, evaluation, samples."""
