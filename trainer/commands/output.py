@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import IO, Any
 
-from trainer.contract.errors import AppError, ParameterErrors, Problem
+from trainer.contract.errors import AppError, ParameterError, Problem
 from trainer.contract.events import RS, Event, decode
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 0, 1, 2, 3
@@ -83,6 +83,6 @@ def readable(event: Event) -> str:
 
 def print_error(error: AppError) -> None:
     """Every problem on a line of its own on stderr, with its code."""
-    problems = error.problems if isinstance(error, ParameterErrors) else [error.problem]
+    problems = error.problems if isinstance(error, ParameterError) else [error.problem]
     for problem in problems:
         print(f"error[{problem.code}]: {problem.sentence()}", file=sys.stderr)

@@ -140,7 +140,7 @@ class InputError(AppError):
     """Input or parameters that cannot work; found before work starts (exit status 2)."""
 
 
-class ParameterErrors(InputError):
+class ParameterError(InputError):
     """All problems of a set of parameters at once."""
 
     def __init__(self, problems: list[Problem]) -> None:

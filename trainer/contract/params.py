@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from trainer.contract.errors import ParameterErrors, Problem
+from trainer.contract.errors import ParameterError, Problem
 
 Kind = Literal["path", "int", "float", "bool", "choice", "multi", "text", "lines"]
 Level = Literal["basic", "advanced"]
@@ -267,9 +267,9 @@ def checked(values: Mapping[str, Any]) -> TrainParams:
     """The parameters, or all their errors at once.
 
     Raises:
-        ParameterErrors: with every error found.
+        ParameterError: with every error found.
     """
     params, problems = check(values)
     if params is None:
-        raise ParameterErrors([p for p in problems if p.severity == "error"])
+        raise ParameterError([p for p in problems if p.severity == "error"])
     return params
