@@ -1,0 +1,32 @@
+"""Fixtures of the trainer's tests."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def _load(name: str) -> Any:
+    # Test folders are no packages (importmode=importlib), so a helper beside this file is loaded by path.
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint() -> Callable[..., Any]:
+    """`make_checkpoint(path, generation="7", n_layer=…, …) -> dict[str, torch.Tensor]`, written by torch.save."""
+    return _load("checkpoints").make_checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoint_tensors() -> Callable[..., Any]:
+    """`checkpoint_tensors(generation="7", …) -> dict[str, torch.Tensor]`, in memory only."""
+    return _load("checkpoints").checkpoint_tensors
