@@ -42,9 +42,8 @@ class Maker:
         self.out[key] = self.noise(rows, columns, scale=gain / math.sqrt(fan_in or columns))
 
     def vector(self, key: str, value: torch.Tensor | float, *shape: int, scale: float = 0.1) -> None:
-        self.out[key] = (
-            torch.as_tensor(value, dtype=torch.float32) + self.noise(*shape, scale=scale)
-        ).reshape(shape)
+        start = torch.as_tensor(value, dtype=torch.float32)
+        self.out[key] = (start + self.noise(*shape, scale=scale)).reshape(shape)
 
     def norm(self, key: str, weight: float = 1.0) -> None:
         self.vector(f"{key}.weight", weight, self.n_embd)

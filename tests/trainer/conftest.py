@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 
+@lru_cache
 def _load(name: str) -> Any:
     # Test folders are no packages (importmode=importlib), so a helper beside this file is loaded by path.
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="session")
 def make_checkpoint() -> Callable[..., Any]:
-    """`make_checkpoint(path, generation="7", n_layer=…, …) -> dict[str, torch.Tensor]`, written by torch.save."""
+    """`make_checkpoint(path, generation="7", n_layer=…, …)`: a file by torch.save, and what is in it."""
     return _load("checkpoints").make_checkpoint
 
 
