@@ -125,12 +125,12 @@ set_up_system_packages() {
 
 # --- Python packages ----------------------------------------------------------------------------------------
 
-# Runs pip with its output in the log, showing only what it fetches and how large that is.
+# Runs pip in the checkout with its output in the log, showing only the larger things it fetches.
 pip_install() { # pip's arguments
     {
-        "$py" -m pip install --disable-pip-version-check --no-input "$@" 2>&1
+        cd "$root" && "$py" -m pip install --disable-pip-version-check --no-input "$@" 2>&1
         echo $? >"$venv/pip-status"
-    } | tee -a "$log" | sed -n 's/^ *Downloading \(.*([0-9.]* [kMG]*B)\).*/  \1/p'
+    } | tee -a "$log" | sed -n 's/^ *Downloading \(.*([0-9.]* [MG]B)\).*/  \1/p'
     [ "$(cat "$venv/pip-status")" = 0 ]
 }
 
@@ -187,7 +187,7 @@ install_project() { # run|dev
         run) extras=train ;;
         dev) extras=train,dev ;;
     esac
-    pip_install -c "$root/constraints.txt" -e "$root[$extras]"
+    pip_install -c constraints.txt -e ".[$extras]"
 }
 
 install_packages() { # run|dev

@@ -1,0 +1,33 @@
+"""What every test starts from: no screen, one torch thread, and a home folder that is thrown away.
+
+The environment is set while this file is imported, before any test module can import Qt or torch.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+_home = tempfile.TemporaryDirectory(prefix="rwkv-lora-runner-tests-")
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["OMP_NUM_THREADS"] = "1"  # two busy processes with two threads each are many times slower
+os.environ["HOME"] = _home.name
+for _variable, _folder in (
+    ("XDG_CONFIG_HOME", "config"),
+    ("XDG_DATA_HOME", "data"),
+    ("XDG_CACHE_HOME", "cache"),
+    ("XDG_STATE_HOME", "state"),
+    ("XDG_RUNTIME_DIR", "runtime"),
+    ("LOCALAPPDATA", "local"),
+    ("APPDATA", "roaming"),
+):
+    _path = Path(_home.name, _folder)
+    _path.mkdir(mode=0o700)  # Qt refuses a runtime folder that others can read
+    os.environ[_variable] = str(_path)
+
+
+def pytest_unconfigure() -> None:
+    """Remove the home folder of this session."""
+    _home.cleanup()
