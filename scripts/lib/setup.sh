@@ -127,9 +127,11 @@ set_up_system_packages() {
 
 # Runs pip in the checkout with its output in the log, showing only the larger things it fetches.
 pip_install() { # pip's arguments
+    rm -f "$venv/pip-status"
     {
-        cd "$root" && "$py" -m pip install --disable-pip-version-check --no-input "$@" 2>&1
-        echo $? >"$venv/pip-status"
+        status=0 # a pipeline tells the last command's status only, so pip's own goes through a file
+        cd "$root" && "$py" -m pip install --disable-pip-version-check --no-input "$@" 2>&1 || status=$?
+        echo "$status" >"$venv/pip-status"
     } | tee -a "$log" | sed -n 's/^ *Downloading \(.*([0-9.]* [MG]B)\).*/  \1/p'
     [ "$(cat "$venv/pip-status")" = 0 ]
 }
