@@ -1,0 +1,158 @@
+"""Running commands on this machine: to their end, or line by line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wsl_bootstrap.hosts.base import CommandNotFoundError, CommandTimeoutError, Completed
+
+LOG = logging.getLogger(__name__)
+
+# A grandchild that left the group may hold our pipe open; its words are not waited for longer than this.
+_LAST_WORDS_S = 2.0
+_LOGGED_CHARS = 4000
+
+
+def run_to_end(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Completed:
+    """Run a command to its end and log it with what it printed. See `Host.run`."""
+    began = time.monotonic()
+    process = _spawn(argv, env, cwd, stderr=subprocess.PIPE)
+    try:
+        stdout, stderr = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        _signal_group(process, signal.SIGKILL)
+        LOG.warning("%s: no end after %.1f s; ended by force", list(argv), timeout_s)
+        raise CommandTimeoutError(argv, timeout_s) from None
+    finally:
+        _close(process)
+    done = Completed(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - began)
+    LOG.debug(
+        "%s: exit %d after %.2f s\nstdout: %s\nstderr: %s",
+        list(argv),
+        done.exit_code,
+        done.wall_s,
+        stdout[-_LOGGED_CHARS:],
+        stderr[-_LOGGED_CHARS:],
+    )
+    return done
+
+
+class LocalProcess:
+    """A command of this machine, in a process group of its own. See `hosts.base.Process`."""
+
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
+        self._argv = tuple(argv)
+        self._process = _spawn(argv, env, cwd, stderr=subprocess.STDOUT)
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._drained = False
+        self._ended_at: float | None = None
+        threading.Thread(target=self._pump, name=f"output of {argv[0]}", daemon=True).start()
+        LOG.debug("%s: started as process %d", list(argv), self.pid)
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also that of its group."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    @property
+    def drained(self) -> bool:
+        """Whether it has ended and its last line was read."""
+        return self._drained
+
+    def read_line(self, timeout_s: float) -> str | None:
+        """Return the next line, or None when none came in time or none will come any more."""
+        try:
+            line = self._lines.get(timeout=0 if self._drained else timeout_s)
+        except queue.Empty:
+            self._give_up_on_silence()
+            return None
+        if line is None:
+            self._finish()
+            return None
+        LOG.debug("%d: %s", self.pid, line)
+        return line
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM to the group, and after `grace_s` SIGKILL."""
+        if self.exit_code is None:
+            _signal_group(self._process, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace_s)
+        _signal_group(self._process, signal.SIGKILL)
+        self._finish()
+
+    def _pump(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            for line in output:
+                self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def _give_up_on_silence(self) -> None:
+        if self.exit_code is None:
+            return
+        now = time.monotonic()
+        self._ended_at = self._ended_at or now
+        if now - self._ended_at > _LAST_WORDS_S:
+            self._finish()
+
+    def _finish(self) -> None:
+        if not self._drained:
+            self._drained = True
+            LOG.debug("%s: process %d ended with %d", list(self._argv), self.pid, self._process.wait())
+
+
+def _spawn(
+    argv: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, *, stderr: int
+) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=None if env is None else {**os.environ, **env},
+            cwd=cwd,
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as problem:
+        LOG.warning("%s: %s", list(argv), problem)
+        raise CommandNotFoundError(argv) from problem
+
+
+def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Signal the whole group; one that is already gone is what was wanted."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()

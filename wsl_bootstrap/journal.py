@@ -1,0 +1,107 @@
+"""What has to outlive the program: attempts under way, and the boot in which a restart was asked for.
+
+That a step is satisfied is never written down; a probe says that, every time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+LOG = logging.getLogger(__name__)
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One step's record. `attempts` counts the series under way, 0 when none is."""
+
+    attempts: int = 0
+    reboot_boot_id: str | None = None
+
+
+class Journal:
+    """A small JSON file, replaced as a whole at each change.
+
+    A file that cannot be understood is set aside and an empty one begun: everything in it is a help,
+    nothing in it is needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries = self._read()
+
+    def attempts(self, step_id: str) -> int:
+        """Return how many attempts the series under way has begun."""
+        return self._entry(step_id).attempts
+
+    def begin_attempt(self, step_id: str) -> int:
+        """Record that an attempt begins, before it does, and return its number from 1."""
+        entry = self._entry(step_id)
+        self._put(step_id, replace(entry, attempts=entry.attempts + 1))
+        return entry.attempts + 1
+
+    def end_series(self, step_id: str) -> None:
+        """Record that no attempt is under way any more, however the last one ended."""
+        self._put(step_id, replace(self._entry(step_id), attempts=0))
+
+    def ask_reboot(self, step_id: str, boot_id: str) -> None:
+        """Record that the step's work shows only after the boot `boot_id` has ended."""
+        self._put(step_id, Entry(reboot_boot_id=boot_id))
+
+    def awaits_reboot(self, step_id: str, boot_id: str) -> bool:
+        """Return whether a restart was asked for in this very boot, so that it has not happened yet."""
+        return self._entry(step_id).reboot_boot_id == boot_id
+
+    def clear(self, step_id: str) -> None:
+        """Forget the step: it is settled."""
+        self._put(step_id, Entry())
+
+    def _entry(self, step_id: str) -> Entry:
+        return self._entries.get(step_id, Entry())
+
+    def _put(self, step_id: str, entry: Entry) -> None:
+        if entry == self._entry(step_id):
+            return
+        self._entries[step_id] = entry
+        self._write()
+
+    def _read(self) -> dict[str, Entry]:
+        try:
+            stored = json.loads(self._path.read_text("utf-8"))
+            if stored["version"] != _VERSION:
+                raise ValueError(f"version {stored['version']}")
+            return {step_id: _entry_from(record) for step_id, record in stored["steps"].items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            aside = self._path.with_suffix(self._path.suffix + ".unreadable")
+            LOG.warning("journal %s is not readable (%s); kept as %s", self._path, problem, aside.name)
+            os.replace(self._path, aside)
+            return {}
+
+    def _write(self) -> None:
+        """Write to a temporary name, flush to the disk, rename: a reader sees the old or the new, whole."""
+        kept = {step_id: asdict(entry) for step_id, entry in self._entries.items() if entry != Entry()}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=self._path.name, dir=self._path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({"version": _VERSION, "steps": kept}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path)
+        except OSError:
+            os.unlink(temporary)
+            raise
+
+
+def _entry_from(record: dict[str, object]) -> Entry:
+    attempts, boot_id = record["attempts"], record["reboot_boot_id"]
+    if not isinstance(attempts, int) or not isinstance(boot_id, str | None):
+        raise TypeError("an entry has fields of the wrong type")
+    return Entry(attempts, boot_id)
