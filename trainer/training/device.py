@@ -1,0 +1,82 @@
+"""Where a run computes and in which precision, said before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from trainer.contract.errors import InputError, Problem
+from trainer.contract.params import TrainParams
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "fp32": torch.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The resolved device.
+
+    Attributes:
+        kind: "cuda" or "cpu". dtype: of activations and the frozen base. tf32: for fp32 projections.
+        notes: what was asked for and is not done, as warnings.
+    """
+
+    kind: str
+    dtype: torch.dtype
+    tf32: bool
+    notes: tuple[Problem, ...]
+
+    @property
+    def needs_scaler(self) -> bool:
+        return self.dtype == torch.float16
+
+
+def resolve_device(params: TrainParams) -> Device:
+    """Pick the device and the precision that it can do.
+
+    Raises:
+        InputError: `device_unavailable`.
+    """
+    available = torch.cuda.is_available()
+    if params.device == "cuda" and not available:
+        raise InputError("device_unavailable", device="cuda")
+    if available and params.device != "cpu":
+        if params.devices > torch.cuda.device_count():
+            raise InputError("device_unavailable", device=f"cuda × {params.devices}")
+        return _cuda(params.precision)
+    notes: tuple[Problem, ...] = ()
+    if params.precision != "fp32":
+        # 16-bit products are about ten times slower than fp32 on CPUs without bf16 units.
+        notes = (_fallback(params.precision, "fp32", "cpu"),)
+    return Device("cpu", torch.float32, False, notes)
+
+
+def _cuda(precision: str) -> Device:
+    if precision == "bf16" and torch.cuda.get_device_capability() < (8, 0):
+        return Device("cuda", torch.float16, False, (_fallback("bf16", "fp16", "compute capability < 8.0"),))
+    return Device("cuda", _DTYPES[precision], precision == "tf32", ())
+
+
+def _fallback(asked: str, used: str, reason: str) -> Problem:
+    return Problem("precision_fallback", {"asked": asked, "used": used, "reason": reason})
+
+
+def describe_devices(kind: str) -> list[dict[str, object]]:
+    """Name, memory in bytes and compute capability of each device, for the hello event."""
+    if kind == "cuda":
+        out: list[dict[str, object]] = []
+        for index in range(torch.cuda.device_count()):
+            p = torch.cuda.get_device_properties(index)
+            out.append({"name": p.name, "memory_bytes": p.total_memory, "cc": f"{p.major}.{p.minor}"})
+        return out
+    return [
+        {"name": "cpu", "memory_bytes": psutil.virtual_memory().total, "threads": torch.get_num_threads()}
+    ]
+
+
+def memory_bytes(kind: str) -> int:
+    """Memory that this process holds now: on the GPU, or resident on the CPU."""
+    if kind == "cuda":
+        return torch.cuda.memory_reserved()
+    return psutil.Process().memory_info().rss

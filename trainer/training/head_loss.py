@@ -1,0 +1,93 @@
+"""Head and cross-entropy in one operation, in tiles: no [B, T, V] tensor ever exists.
+
+The loss and its gradient come from the same pass, so a frozen head costs two products instead of three,
+and rows without a target cost nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IGNORE = -100
+ROWS = 512
+VOCAB_TILE = 4096
+TRAINED_HEAD_BYTES = 64 << 20
+
+
+class _HeadCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        rows = (targets >= 0).nonzero().squeeze(1)
+        h, y = hidden.index_select(0, rows), targets.index_select(0, rows)
+        accumulate = torch.promote_types(h.dtype, torch.float32)
+        dh = torch.zeros(h.shape, dtype=accumulate, device=h.device)
+        dw = torch.zeros(weight.shape, dtype=accumulate, device=h.device) if ctx.needs_input_grad[1] else None
+        loss = torch.zeros((), dtype=torch.float64, device=h.device)
+        step = ROWS if dw is None else max(16, TRAINED_HEAD_BYTES // (4 * weight.shape[0]))
+        for start in range(0, h.shape[0], step):
+            part = slice(start, start + step)
+            if dw is None:
+                loss += _frozen_rows(h[part], weight, y[part], dh[part]).double()
+            else:
+                loss += _trained_rows(h[part], weight, y[part], dh[part], dw).double()
+        dhidden = torch.zeros_like(hidden).index_copy_(0, rows, dh.to(hidden.dtype))
+        ctx.save_for_backward(dhidden, dw)
+        return loss.to(accumulate)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        dhidden, dw = ctx.saved_tensors
+        return dhidden * grads[0].to(dhidden.dtype), None if dw is None else dw * grads[0], None
+
+
+def _frozen_rows(h: Tensor, weight: Tensor, y: Tensor, dh: Tensor) -> Tensor:
+    """Loss sum of some rows, adding d loss / d h to `dh`; one pass over vocabulary tiles.
+
+    The softmax's maximum and sum are carried from tile to tile and what is summed so far is rescaled when
+    the maximum grows, so each tile's product is computed once and thrown away.
+    """
+    top = torch.full((h.shape[0],), -torch.inf, dtype=dh.dtype, device=h.device)
+    total = torch.zeros_like(top)
+    for start in range(0, weight.shape[0], VOCAB_TILE):
+        w = weight[start : start + VOCAB_TILE].to(h.dtype)
+        logits = (h @ w.t()).to(dh.dtype)
+        new_top = torch.maximum(top, logits.amax(1))
+        rescale = (top - new_top).exp()
+        p = logits.sub_(new_top[:, None]).exp_()
+        total.mul_(rescale).add_(p.sum(1))
+        dh.mul_(rescale[:, None]).add_((p.to(h.dtype) @ w).to(dh.dtype))
+        top = new_top
+    w_target = weight.index_select(0, y).to(dh.dtype)
+    target_logits = (h.to(dh.dtype) * w_target).sum(1)
+    dh.div_(total[:, None]).sub_(w_target)
+    return (total.log() + top - target_logits).sum()
+
+
+def _trained_rows(h: Tensor, weight: Tensor, y: Tensor, dh: Tensor, dw: Tensor) -> Tensor:
+    """As `_frozen_rows`, also adding d loss / d weight to `dw`; the rows' whole logits exist for a moment."""
+    w = weight.to(h.dtype)
+    logits = (h @ w.t()).to(dh.dtype)
+    log_total = logits.logsumexp(1)
+    rows = torch.arange(len(y), device=h.device)
+    loss = (log_total - logits[rows, y]).sum()
+    p = logits.sub_(log_total[:, None]).exp_()
+    p[rows, y] -= 1
+    dh.add_((p.to(h.dtype) @ w).to(dh.dtype))
+    dw.addmm_(p.t(), h.to(dw.dtype))
+    return loss
+
+
+def head_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the cross-entropies of hidden @ weight^T against the targets.
+
+    Args:
+        hidden: [M, C]. weight: [V, C]; gets a gradient only where it asks for one.
+        targets: int64 [M]; rows with a negative target (`IGNORE`) are skipped.
+
+    Returns:
+        Scalar sum in fp32 (float64 for float64 input); divide by the number of counted targets.
+    """
+    return _HeadCrossEntropy.apply(hidden, weight, targets)

@@ -1,0 +1,65 @@
+"""Signs of life and speed: the heartbeat, tokens per second, the time that is left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+import psutil
+
+from trainer.contract.events import EventWriter
+
+HEARTBEAT_S = 5.0
+WINDOW_STEPS = 30
+# The first steps compile, allocate and warm caches; an estimate from them is wrong.
+STEPS_BEFORE_ESTIMATE = 5
+
+
+class Heartbeat:
+    """Writes `heartbeat` every 5 s from a thread, also while the loop is busy."""
+
+    def __init__(self, events: EventWriter) -> None:
+        self._events = events
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        process = psutil.Process()
+        while not self._stop.wait(HEARTBEAT_S):
+            self._events.write("heartbeat", rss_bytes=process.memory_info().rss)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+class Speed:
+    """Step times of this process, over the last steps."""
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, int]] = deque(maxlen=WINDOW_STEPS)
+        self._steps = 0
+        self._started_s = time.monotonic()
+
+    def start(self) -> None:
+        """Call before a step; pauses, saves and evaluations between steps do not count."""
+        self._started_s = time.monotonic()
+
+    def finish(self, tokens: int) -> float:
+        """Record a step that has just ended; returns its seconds."""
+        step_s = time.monotonic() - self._started_s
+        self._recent.append((step_s, tokens))
+        self._steps += 1
+        return step_s
+
+    @property
+    def tok_s(self) -> float:
+        seconds = sum(s for s, _ in self._recent)
+        return sum(n for _, n in self._recent) / seconds if seconds else 0.0
+
+    def eta_s(self, steps_left: int) -> float | None:
+        if self._steps < STEPS_BEFORE_ESTIMATE:
+            return None
+        return steps_left * sum(s for s, _ in self._recent) / len(self._recent)
