@@ -1,0 +1,83 @@
+"""Text encodings of .txt files: recognised with confidence, or refused."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+from charset_normalizer import from_bytes
+
+BLOCK_BYTES = 1 << 22
+_SAMPLE_BYTES = 1 << 18
+# Multi-byte encodings first: a text in one of them also decodes as Latin, the reverse hardly ever.
+_LEGACY = ("gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1252")
+_BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+_MAX_CHAOS = 0.1
+_MIN_COHERENCE = 0.15
+_MAX_CONTROL_SHARE = 0.01
+_CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
+
+
+class UnknownEncodingError(Exception):
+    """The file's text encoding is not recognised, or it is no text; `str()` says which."""
+
+
+def detect_encoding(path: Path) -> str:
+    """The codec that decodes all of a file.
+
+    A byte-order mark decides; else UTF-8 if every byte of the file is; else a legacy encoding, if the
+    statistics of a sample leave no doubt.
+
+    Raises:
+        UnknownEncodingError: not text, or an encoding that can only be guessed.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        sample = file.read(_SAMPLE_BYTES)
+    for mark, name in _BOMS:
+        if sample.startswith(mark):
+            if not _decodes(path, name):
+                raise UnknownEncodingError(f"not {name.removesuffix('-sig').upper()} as its first bytes say")
+            return name
+    if len(sample.translate(None, _CONTROLS)) < len(sample) * (1 - _MAX_CONTROL_SHARE):
+        raise UnknownEncodingError("not text")
+    if _decodes(path, "utf-8"):
+        return "utf-8"
+    name = _legacy_encoding(sample)
+    if name is None or not _decodes(path, name):
+        raise UnknownEncodingError("unknown text encoding")
+    return name
+
+
+def decoded_blocks(path: Path, encoding: str) -> Iterator[str]:
+    """The text of a file in blocks, line ends turned into newlines.
+
+    Raises:
+        UnicodeDecodeError: the file is not in this encoding.
+        OSError: the file cannot be read.
+    """
+    with open(path, encoding=encoding, newline=None) as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+
+
+def _decodes(path: Path, encoding: str) -> bool:
+    try:
+        for _ in decoded_blocks(path, encoding):
+            pass
+    except UnicodeError:
+        return False
+    return True
+
+
+def _legacy_encoding(sample: bytes) -> str | None:
+    # The sample may end inside a character, and the last line of text ends before that.
+    sample = sample[: sample.rfind(b"\n") + 1] or sample
+    match = from_bytes(sample, cp_isolation=list(_LEGACY)).best()
+    if match is None or match.chaos > _MAX_CHAOS or match.coherence < _MIN_COHERENCE:
+        return None
+    return match.encoding
