@@ -9,7 +9,8 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-APP_NAME = "rwkv-lora-runner"
+DISTRIBUTION = "rwkv-lora-runner"
+APP_FOLDER = "RwkvLoraRunner"
 PYTHON_VERSIONS = ((3, 10), (3, 13))  # the oldest and the newest that every dependency has wheels for
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _PROJECT = Path(__file__).resolve().parent.parent
@@ -26,7 +27,7 @@ class Environment:
 
     folder: Path
     base_python: str = sys.executable
-    source: str = str(_PROJECT) if (_PROJECT / "pyproject.toml").is_file() else APP_NAME
+    source: str = str(_PROJECT) if (_PROJECT / "pyproject.toml").is_file() else DISTRIBUTION
     torch: str = "auto"
 
     @property
@@ -45,6 +46,11 @@ class Environment:
         suffix = f"[{extra}]" if extra else ""
         return ("-e", self.source + suffix) if self.source_folder else (self.source + suffix,)
 
+    def tested_versions(self) -> tuple[str, ...]:
+        """Return pip's arguments for the versions that our tests pass with, where they are at hand."""
+        constraints = Path(self.source) / "constraints.txt"
+        return ("-c", str(constraints)) if self.source_folder and constraints.is_file() else ()
+
     def pip_install(self, arguments: Sequence[str]) -> tuple[str, ...]:
         """Return the command that installs into this environment."""
         return (self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *arguments)
@@ -61,4 +67,4 @@ class SetupOptions:
 def current_environment() -> Environment:
     """Return the environment we run in, or one of our own when we run in the system's Python."""
     in_venv = sys.prefix != sys.base_prefix
-    return Environment(Path(sys.prefix) if in_venv else user_data_path(APP_NAME) / "venv")
+    return Environment(Path(sys.prefix) if in_venv else user_data_path(APP_FOLDER, appauthor=False) / "venv")

@@ -68,7 +68,10 @@ class Journal:
         if entry == self._entry(step_id):
             return
         self._entries[step_id] = entry
-        self._write()
+        try:
+            self._write()
+        except OSError as problem:  # a full disk is told by its own step; it must not end this one
+            LOG.warning("journal %s could not be written: %s", self._path, problem)
 
     def _read(self) -> dict[str, Entry]:
         try:

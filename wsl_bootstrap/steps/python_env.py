@@ -57,23 +57,29 @@ class PythonEnvStep:
         return Probe.satisfied(facts.version_text)
 
     def plan(self, host: Host, options: SetupOptions) -> Plan:
-        """Make or mend the environment, then install the project into it."""
+        """Make the environment where none works, then install the project into it."""
         environment = self.environment
         mirror = ("--index-url", options.index_url) if options.index_url else ()
+        packages = (*mirror, *environment.tested_versions(), *environment.requirement())
+        make = (environment.base_python, "-m", "venv", str(environment.folder))
         return Plan(
             self.id,
-            commands=(
-                (environment.base_python, "-m", "venv", str(environment.folder)),
-                environment.pip_install([*mirror, *environment.requirement()]),
-            ),
+            commands=(*(() if self._works(host) else (make,)), environment.pip_install(packages)),
             download_bytes=DOWNLOAD_BYTES,
             disk_bytes=DISK_BYTES,
         )
 
     def apply(self, host: Host, plan: Plan, on_event: OnEvent, cancel: CancelToken) -> Outcome:
-        """Both commands pass over what is there already."""
+        """Run the plan's commands, which pass over what is there already."""
         install(host, plan, self.environment.folder, on_event, cancel)
         return Outcome()
+
+    def _works(self, host: Host) -> bool:
+        try:
+            ask_python(host, self.environment.python, ())
+        except (CommandNotFoundError, InterpreterError):
+            return False
+        return True
 
     def _probe_base(self, host: Host) -> Probe:
         base = self.environment.base_python

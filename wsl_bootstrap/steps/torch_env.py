@@ -81,18 +81,21 @@ class TorchEnvStep:
         return Probe.satisfied(torch.version, make_code("torch_gpu_unseen", version=torch.version, gpu=gpu))
 
     def plan(self, host: Host, options: SetupOptions) -> Plan:
-        """Install the project's extra `train` with the right torch; a torch of another kind goes first."""
-        build = choose_build(host.gpu_facts(), self.environment.torch)
-        arguments = [*self.environment.requirement("train"), build.requirement]
-        if options.index_url:
-            arguments = ["--index-url", options.index_url, *arguments]
-        if not build.cuda and options.cpu_index_url:
-            arguments = ["--extra-index-url", options.cpu_index_url, *arguments]
-        # pip takes any build of a fitting version for good enough, so one of the other kind has to go.
-        remove = (self.environment.python, "-m", "pip", "uninstall", "--yes", "torch")
+        """Put the right torch in first, alone; then the project's extra `train` finds it there."""
+        environment, build = self.environment, choose_build(host.gpu_facts(), self.environment.torch)
+        mirror = ("--index-url", options.index_url) if options.index_url else ()
+        if build.cuda:
+            # pip takes any build of a fitting version for good enough, so one without CUDA has to go.
+            first = (environment.python, "-m", "pip", "uninstall", "--yes", "torch")
+        else:
+            # Only torch itself is looked for in this index; where it cannot be reached, the others serve.
+            extra = ("--extra-index-url", options.cpu_index_url) if options.cpu_index_url else ()
+            first = environment.pip_install([*mirror, *extra, "--no-deps", build.requirement])
+        tested = environment.tested_versions() if build.below == _BELOW else ()
+        rest = [*mirror, *tested, *environment.requirement("train"), build.requirement]
         return Plan(
             self.id,
-            commands=(*((remove,) if build.cuda else ()), self.environment.pip_install(arguments)),
+            commands=(first, environment.pip_install(rest)),
             download_bytes=build.download_bytes,
             disk_bytes=build.disk_bytes,
         )
