@@ -1,0 +1,74 @@
+"""The window's settings: one small versioned JSON file that may always be lost without harm."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trainer.contract.files import write_json
+
+LOG = logging.getLogger(__name__)
+VERSION = 1
+RECENT_LIMIT = 10
+
+
+class Settings(BaseModel):
+    """What the window remembers between starts. `interpreter` "" means the app's own Python."""
+
+    model_config = ConfigDict(extra="ignore", validate_assignment=True)
+
+    version: Literal[1] = VERSION
+    language: Literal["system", "en", "zh_CN"] = "system"
+    theme: Literal["system", "light", "dark"] = "system"
+    advanced_form: bool = False
+    last_params: dict[str, Any] = Field(default_factory=dict)
+    geometry: str = ""
+    recent_data: list[str] = Field(default_factory=list)
+    recent_models: list[str] = Field(default_factory=list)
+    interpreter: str = ""
+
+    def note_data(self, path: str) -> None:
+        """Put a data path in front of the recent ones."""
+        self.recent_data = _in_front(path, self.recent_data)
+
+    def note_model(self, path: str) -> None:
+        """Put a model path in front of the recent ones."""
+        self.recent_models = _in_front(path, self.recent_models)
+
+
+def load(path: Path) -> Settings:
+    """The stored settings, or the defaults; a file that cannot be understood is kept beside."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        LOG.warning("settings %s cannot be read: %s", path, error)
+        return Settings()
+    try:
+        return Settings.model_validate(json.loads(raw))
+    except (ValueError, ValidationError) as error:
+        aside = path.with_name(path.name + ".unreadable")
+        LOG.warning("settings %s are not understood (%s); kept as %s", path, error, aside.name)
+        try:
+            path.replace(aside)
+        except OSError as problem:
+            LOG.warning("settings %s cannot be set aside: %s", path, problem)
+        return Settings()
+
+
+def save(settings: Settings, path: Path) -> None:
+    """Write the settings, whole or not at all.
+
+    Raises:
+        AppError: `not_writable` or `disk_full`.
+    """
+    write_json(path, settings.model_dump(mode="json"))
+
+
+def _in_front(item: str, items: list[str]) -> list[str]:
+    return [item, *(other for other in items if other != item)][:RECENT_LIMIT]

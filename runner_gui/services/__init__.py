@@ -1,0 +1,1 @@
+"""What the window makes happen: child processes, the pipeline, the chat."""

@@ -1,0 +1,96 @@
+"""The trainer's command lines, as argv lists: built apart from running them, so that they can be tested."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trainer
+from trainer.contract.params import PARAMS, TrainParams
+
+# Asks the trainer to write coded errors to stderr as framed events beside the sentences.
+EVENTS_VARIABLE = "RWKV_TRAINER_EVENTS"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what is run, where, and with which additions to the environment."""
+
+    argv: tuple[str, ...]
+    cwd: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def trainer_command(interpreter: str, *args: str) -> Command:
+    """`python -m trainer …`, run in the folder that holds the package so that no other one shadows it."""
+    folder = Path(trainer.__file__).resolve().parents[1]
+    env = {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", EVENTS_VARIABLE: "1"}
+    return Command((interpreter or sys.executable, "-m", "trainer", *args), folder, env)
+
+
+def train_args(params: TrainParams, run_dir: Path) -> list[str]:
+    """Every parameter as a flag.
+
+    Values are joined to their flags by "=", so that none of them is taken for a flag itself.
+    """
+    args = ["train", f"--run-dir={_absolute(run_dir)}"]
+    for name, value in params.as_json().items():
+        args += _flag(name, value)
+    return args
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    param = PARAMS[name]
+    if value is None:
+        return []
+    if param.kind == "bool":
+        return [param.flag if value else "--no-" + param.flag.removeprefix("--")]
+    if param.kind == "lines":
+        return [f"--{_singular(name)}={line}" for line in value]
+    if param.kind == "multi":
+        return [f"{param.flag}={','.join(value)}"]
+    if param.kind == "path":
+        return [f"{param.flag}={_absolute(value)}"]
+    return [f"{param.flag}={value!r}" if isinstance(value, float) else f"{param.flag}={value}"]
+
+
+def _singular(name: str) -> str:
+    return name.removesuffix("s").replace("_", "-")
+
+
+def resume_args(run_dir: Path) -> list[str]:
+    """Go on with a run from its last checkpoint, with its own frozen parameters."""
+    return ["train", f"--run-dir={_absolute(run_dir)}", "--resume"]
+
+
+def convert_args(data: str, vocab: str | None, prefix: Path) -> list[str]:
+    args = ["convert", f"--data={_absolute(data)}", f"--out={_absolute(prefix)}", "--json"]
+    return args if vocab is None else [*args, f"--vocab={_absolute(vocab)}"]
+
+
+def merge_args(base: Path, adapter: Path, output: Path) -> list[str]:
+    return [
+        "merge",
+        f"--base={_absolute(base)}",
+        f"--adapter={_absolute(adapter)}",
+        f"--out={_absolute(output)}",
+        "--json",
+    ]
+
+
+def inspect_args(model: Path) -> list[str]:
+    return ["inspect", str(_absolute(model)), "--json"]
+
+
+def serve_args(model: Path, adapter: Path | None = None) -> list[str]:
+    args = ["serve", f"--model={_absolute(model)}", "--port=0", "--exit-with-parent"]
+    return args if adapter is None else [*args, f"--adapter={_absolute(adapter)}"]
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    # The command runs in another folder than the window: nothing relative may reach it.
+    return Path(path).expanduser().absolute()
