@@ -16,8 +16,11 @@ _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-_MAX_CHAOS = 0.1
-_MIN_COHERENCE = 0.15
+# charset-normalizer's measures, 0 to 1: chaos is how unlike writing the decoded text is, coherence how like a
+# language. Several encodings may decode a text with a few foreign characters equally well; then none is taken.
+_MAX_CHAOS = 0.05
+_MIN_LEAD = 0.05
+_MIN_LATIN_COHERENCE = 0.2  # every byte string but a few is cp1252
 _MAX_CONTROL_SHARE = 0.01
 _CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
 
@@ -77,7 +80,12 @@ def _decodes(path: Path, encoding: str) -> bool:
 def _legacy_encoding(sample: bytes) -> str | None:
     # The sample may end inside a character, and the last line of text ends before that.
     sample = sample[: sample.rfind(b"\n") + 1] or sample
-    match = from_bytes(sample, cp_isolation=list(_LEGACY)).best()
-    if match is None or match.chaos > _MAX_CHAOS or match.coherence < _MIN_COHERENCE:
+    matches = list(from_bytes(sample, cp_isolation=list(_LEGACY)))
+    if not matches:
         return None
-    return match.encoding
+    best, others = matches[0], matches[1:]
+    if best.chaos > _MAX_CHAOS or any(match.chaos - best.chaos < _MIN_LEAD for match in others):
+        return None
+    if best.encoding == "cp1252" and best.coherence < _MIN_LATIN_COHERENCE:
+        return None
+    return best.encoding
