@@ -83,6 +83,7 @@ CODES: dict[str, Severity] = {
     "torch_missing": "error",
     "package_missing": "error",
     "port_busy": "error",
+    "host_unavailable": "error",  # host, reason
     "internal": "error",
 }
 

@@ -38,6 +38,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "log": ("level", "msg"),
     "heartbeat": ("rss_bytes",),
     "ack": ("id", "ok", "code"),
+    "ready": ("host", "port", "model", "generation", "device"),
     "bye": ("status", "step", "reason"),
 }  # fmt: skip
 PHASES = (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -101,7 +102,7 @@ def _package_class(*, seven: bool) -> Any:
 
 
 @contextlib.contextmanager
-def _ignoring_deprecations() -> Any:
+def _ignoring_deprecations() -> Iterator[None]:
     # The package uses torch.jit, which newer versions of torch announce the end of.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -138,13 +139,15 @@ class NativeEngine:
         finally:
             if training:
                 self._model.train()
-        return logits.float().cpu().numpy(), after
+        return logits.float().cpu().numpy(), [_compact(layer) for layer in after]
 
     def state_bytes(self, state: State) -> int:
-        import torch
+        return sum(t.nbytes for layer in state for t in (layer.att_x, layer.wkv, layer.ffn_x))
 
-        tensors = (getattr(state, name) for name in getattr(state, "__dataclass_fields__", {}))
-        return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+
+def _compact(layer: Any) -> Any:
+    """The layer's state without the sequence's activations, which the token shift's vectors are views of."""
+    return dataclasses.replace(layer, att_x=layer.att_x.clone(), ffn_x=layer.ffn_x.clone())
 
 
 def _device_of(model: Any) -> torch.device:
@@ -174,15 +177,26 @@ def choose_device(device: str = "auto", precision: str = "auto") -> tuple[str, s
         return chosen, precision
     if chosen == "cpu":
         return chosen, "fp32"
-    return chosen, "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return chosen, "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
 
 
 def open_engine(
-    model: Path, adapter: Path | None = None, *, device: str = "auto", precision: str = "auto"
+    model: Path,
+    adapter: Path | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    alpha: float | None = None,
 ) -> Engine:
     """Load a model, with an adapter beside it if one is given.
 
     The package `rwkv` runs plain `.pth` files; adapters and `.safetensors` run on this project's own model.
+
+    Args:
+        model: a base or merged model.
+        adapter: an adapter of it.
+        device, precision: see `choose_device`.
+        alpha: of an adapter without metadata.
 
     Raises:
         InputError: the file cannot be used, by what it is (`model_*`, `adapter_*`).
@@ -191,24 +205,30 @@ def open_engine(
     from trainer.models.checkpoint import open_checkpoint
     from trainer.models.spec import detect
 
-    spec = detect(open_checkpoint(model).infos)
+    spec = detect(open_checkpoint(model).infos, model)
     chosen, dtype = choose_device(device, precision)
     if adapter is None and model.suffix == ".pth":
         return PackageEngine(model, spec.generation, f"{chosen} {dtype}", spec.vocab_size)
     if spec.generation != "7":
         raise InputError("model_generation_later", path=str(model), generation=spec.generation)
-    return NativeEngine(_native_model(model, adapter, chosen, dtype))
+    return NativeEngine(_native_model(model, adapter, chosen, dtype, alpha))
 
 
-def _native_model(path: Path, adapter: Path | None, device: str, precision: str) -> Any:
+def _native_model(
+    path: Path, adapter: Path | None, device: str, precision: str, alpha: float | None
+) -> Any:
     import torch
 
-    from trainer.adapters.files import read_adapter
-    from trainer.adapters.lora import attach_adapter
-    from trainer.models.rwkv7 import load_model
+    from trainer.models.checkpoint import open_checkpoint
+    from trainer.models.loading import load_model
 
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     model = load_model(path, dtype=dtype, device=device)
     if adapter is not None:
-        attach_adapter(model, read_adapter(adapter))
+        from trainer.adapters.files import check_fits, read_adapter
+        from trainer.adapters.lora import attach_adapter
+
+        found = read_adapter(adapter)
+        check_fits(found, open_checkpoint(path).infos, adapter)
+        attach_adapter(model, found, alpha=alpha)
     return model.eval()

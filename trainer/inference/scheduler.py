@@ -1,0 +1,165 @@
+"""One thread that owns the model and serves several answers in turn, a token each."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trainer.inference.engine import Engine
+from trainer.inference.generation import Generation, Piece, Vocabulary
+from trainer.inference.prefix_cache import PrefixCache
+from trainer.inference.sampling import SamplingParams
+
+_LOG = logging.getLogger(__name__)
+
+
+class Busy(Exception):
+    """Too many requests wait already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be answered."""
+
+    tokens: Sequence[int]
+    params: SamplingParams
+    boundaries: Sequence[int] = ()
+
+
+class Job:
+    """A request on its way. `emit` is called in the model's thread, with each piece or with an exception.
+
+    Attributes:
+        generation: set when the job has got a slot.
+    """
+
+    def __init__(self, request: Request, emit: Callable[[Piece | Exception], None]) -> None:
+        self.request = request
+        self.emit = emit
+        self.generation: Generation | None = None
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Free the slot at the next token; harmless when the job is done."""
+        self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+
+class Scheduler:
+    """Runs jobs: up to `slots` take turns, the others wait in order.
+
+    Only one prompt is read at a time, between the other answers' tokens: so the copies of one request
+    (`n`) find the first one's prompt in the cache instead of reading it again.
+
+    Args:
+        engine: used in the scheduler's thread only.
+        tokenizer: for the answers.
+        slots: answers that grow at the same time.
+        max_waiting: jobs that may wait for a slot.
+        cache: None for one of the default size.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Vocabulary,
+        *,
+        slots: int = 8,
+        max_waiting: int = 256,
+        cache: PrefixCache | None = None,
+    ) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._slots = slots
+        self._max_waiting = max_waiting
+        self._cache = PrefixCache() if cache is None else cache
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._active: deque[Job] = deque()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
+
+    @property
+    def active(self) -> int:
+        """Answers that have a slot."""
+        return len(self._active)
+
+    @property
+    def waiting(self) -> int:
+        """Requests without a slot yet."""
+        return len(self._waiting)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue the jobs of one request.
+
+        Raises:
+            Busy: they do not fit into the queue.
+        """
+        with self._changed:
+            if self._closing or len(self._waiting) + len(jobs) > self._max_waiting:
+                raise Busy
+            self._waiting.extend(jobs)
+            self._changed.notify()
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """End all answers as cancelled and the thread with them."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            if self._advance(job):
+                self._active.remove(job)
+        for job in (*self._active, *self._waiting):
+            job.emit(Piece("", finish_reason="cancelled"))
+
+    def _next(self) -> Job | None:
+        """The job whose turn it is, put at the end of the line; waits for one. None: time to end."""
+        with self._changed:
+            while not self._closing:
+                while self._waiting and len(self._active) < self._slots:
+                    self._active.append(self._waiting.popleft())
+                reader = next((job for job in self._active if _reads(job)), None)
+                for _ in range(len(self._active)):
+                    job = self._active[0]
+                    self._active.rotate(-1)
+                    if job is reader or not _reads(job):
+                        return job
+                self._changed.wait()
+        return None
+
+    def _advance(self, job: Job) -> bool:
+        """Do one step of a job; whether it is done."""
+        try:
+            if job.generation is None:
+                if job.cancelled:
+                    job.emit(Piece("", finish_reason="cancelled"))
+                    return True
+                request = job.request
+                job.generation = Generation(
+                    self._engine, self._tokenizer, request.tokens, request.params,
+                    cache=self._cache, boundaries=request.boundaries,
+                )  # fmt: skip
+            piece = job.generation.cancel() if job.cancelled else job.generation.step()
+        except Exception as error:
+            # The edge of the thread: the request gets the error, the others go on.
+            _LOG.exception("an answer failed")
+            job.emit(error)
+            return True
+        if piece is not None:
+            job.emit(piece)
+        return job.generation.finish_reason is not None
+
+
+def _reads(job: Job) -> bool:
+    """Whether the job has (a part of) its prompt to read, and is not about to end."""
+    return not job.cancelled and (job.generation is None or job.generation.reading)
