@@ -14,7 +14,7 @@ MAX_FILE_BYTES = 2_000_000
 
 # Packages are found by name, through whatever the user's package tools are set up to use.
 REGISTRY_HOSTS = re.compile(
-    r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|registry\.npmjs|npmmirror|deb\.debian\.org"
+    r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|registry\.npmjs|npm[m]irror|deb\.debian\.org"
     r"|archive\.ubuntu\.com|conda\.anaconda\.org|mirrors?\.[a-z.]+\.(?:cn|com)\b"
 )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -12,7 +13,7 @@ from platformdirs import user_data_path
 DISTRIBUTION = "rwkv-lora-runner"
 APP_FOLDER = "RwkvLoraRunner"
 PYTHON_VERSIONS = ((3, 10), (3, 13))  # the oldest and the newest that every dependency has wheels for
-PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH_INDEX_VARIABLE = "RUNNER_TORCH_INDEX"  # as scripts/run reads it
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -61,7 +62,8 @@ class SetupOptions:
     """What a person may choose about downloads. None leaves the tools' own defaults."""
 
     index_url: str | None = None  # a mirror of the package index
-    cpu_index_url: str | None = PYTORCH_CPU_INDEX  # where builds of torch without CUDA are
+    # Where builds of torch without CUDA are.
+    cpu_index_url: str | None = field(default_factory=lambda: os.environ.get(TORCH_INDEX_VARIABLE))
 
 
 def current_environment() -> Environment:
