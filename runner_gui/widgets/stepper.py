@@ -1,0 +1,131 @@
+"""The chain from data to a merged model, as a row of steps: icon, word and value of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
+
+from runner_gui.i18n import language_changed, tr
+from runner_gui.widgets.controls import ElidedLabel, IconLabel, label, restyle
+
+# state of a step -> (icon, role, look of its name). Never colour alone: each has its own shape.
+_LOOKS: dict[str, tuple[str, str, str]] = {
+    "unknown": ("ring", "muted", "waiting"),
+    "probing": ("more", "accent_text", "waiting"),
+    "satisfied": ("check", "green", "done"),
+    "not_needed": ("dash", "muted", "idle"),
+    "missing": ("ring", "muted", "waiting"),
+    "planned": ("ring", "accent_text", "waiting"),
+    "applying": ("dot", "accent_text", "active"),
+    "verifying": ("dot", "accent_text", "active"),
+    "needs_reboot": ("warning", "amber", "active"),
+    "blocked": ("warning", "amber", "active"),
+    "unsupported": ("error", "red", "active"),
+    "failed": ("error", "red", "active"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepItem:
+    """One step to show: `name_key` in the catalogue, `state` of the engine, `detail` as a ready text."""
+
+    id: str
+    name_key: str
+    state: str
+    detail: str = ""
+
+
+class _Node(QWidget):
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.icon = IconLabel("ring", "muted")
+        self.name = label("step_name")
+        self.detail = ElidedLabel()
+        self.detail.setObjectName("caption")
+        box = QHBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.setSpacing(6)
+        box.addWidget(self.icon)
+        box.addWidget(self.name)
+        box.addWidget(self.detail, 1)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def show_step(self, item: StepItem) -> None:
+        icon, role, look = _LOOKS.get(item.state, _LOOKS["unknown"])
+        name, state = tr(item.name_key), tr(f"setup.state.{item.state}")
+        self.icon.set_icon(icon, role)
+        self.name.setText(name)
+        restyle(self.name, "state", look)
+        # What is not needed collapses to its name; the word stays in the tool tip and for screen readers.
+        self.detail.set_full_text("" if item.state == "not_needed" else item.detail)
+        self.detail.setVisible(bool(item.detail) and item.state != "not_needed")
+        words = " · ".join(part for part in (name, state, item.detail) if part)
+        for widget in (self, self.icon, self.name):
+            widget.setToolTip(words)
+        self.setAccessibleName(words)
+
+
+class Stepper(QFrame):
+    """The row of steps. A run of steps that are not needed here is drawn as one."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("card")
+        self.setFixedHeight(44)
+        self._items: list[StepItem] = []
+        self.nodes: dict[str, _Node] = {}
+        self._skipped = label("caption")
+        self._box = QHBoxLayout(self)
+        self._box.setContentsMargins(16, 0, 16, 0)
+        self._box.setSpacing(12)
+        language_changed.connect(self.retranslate)
+
+    def show_steps(self, items: Sequence[StepItem]) -> None:
+        """Show these steps, in this order."""
+        if [(i.id, i.state == "not_needed") for i in items] != [
+            (i.id, i.state == "not_needed") for i in self._items
+        ]:
+            self._rebuild(items)
+        self._items = list(items)
+        self.retranslate()
+
+    def retranslate(self) -> None:
+        for item in self._items:
+            if (node := self.nodes.get(item.id)) is not None:
+                node.show_step(item)
+        names = [tr(item.name_key) for item in self._items if item.state == "not_needed"]
+        self._skipped.setText(tr("stepper.not_needed", names=tr("list.separator").join(names)))
+        self._skipped.setToolTip(self._skipped.text())
+
+    def _rebuild(self, items: Sequence[StepItem]) -> None:
+        while (taken := self._box.takeAt(0)) is not None:
+            if (widget := taken.widget()) is not None and widget is not self._skipped:
+                widget.deleteLater()
+        self.nodes = {}
+        self._skipped.setParent(None)
+        skipping = False
+        for item in items:
+            if item.state == "not_needed" and skipping:
+                continue
+            if self._box.count():
+                self._box.addWidget(self._line(), 1)
+            skipping = item.state == "not_needed"
+            if skipping:
+                self._box.addWidget(self._skipped)
+                self._skipped.show()
+            else:
+                self.nodes[item.id] = _Node()
+                self._box.addWidget(self.nodes[item.id])
+
+    @staticmethod
+    def _line() -> QFrame:
+        line = QFrame()
+        line.setObjectName("divider")
+        line.setFixedHeight(1)
+        line.setMinimumWidth(12)
+        line.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        line.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        return line
