@@ -81,9 +81,12 @@ class Journal:
             return {step_id: _entry_from(record) for step_id, record in stored["steps"].items()}
         except FileNotFoundError:
             return {}
+        except OSError as problem:
+            LOG.warning("journal %s could not be read: %s", self._path, problem)
+            return {}
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
             aside = self._path.with_suffix(self._path.suffix + ".unreadable")
-            LOG.warning("journal %s is not readable (%s); kept as %s", self._path, problem, aside.name)
+            LOG.warning("journal %s is not understood (%s); kept as %s", self._path, problem, aside.name)
             os.replace(self._path, aside)
             return {}
 

@@ -108,6 +108,7 @@ class LocalProcess:
         with self._process.stdout as output:
             for line in output:
                 self._lines.put(line.rstrip("\n"))
+        self._process.wait()  # also reaps a process that nobody asks about again
         self._lines.put(None)
 
     def _give_up_on_silence(self) -> None:
@@ -140,7 +141,7 @@ def _spawn(
             encoding="utf-8",
             errors="replace",
         )
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as problem:
+    except OSError as problem:  # missing, not permitted, not a program: all of them "it may not be run"
         LOG.warning("%s: %s", list(argv), problem)
         raise CommandNotFoundError(argv) from problem
 
