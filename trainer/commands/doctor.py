@@ -18,8 +18,8 @@ from trainer.contract.errors import AppError
 
 _PYTHON = ((3, 10), (3, 14))
 _PACKAGES = (
-    "torch", "pytorch-lightning", "rwkv", "numpy", "pydantic", "tokenizers", "safetensors", "pyrwkv-tokenizer",
-    "fastapi", "uvicorn", "sse-starlette",
+    "torch", "pytorch-lightning", "rwkv", "numpy", "pydantic", "tokenizers", "safetensors",
+    "pyrwkv-tokenizer", "fastapi", "uvicorn", "sse-starlette",
 )  # fmt: skip
 _SMALLEST_VOCAB = 64
 
@@ -140,10 +140,10 @@ def _training_step() -> str:
     for _ in range(4):
         optimizer.zero_grad()
         hidden, _state = model(tokens[:, :-1])
-        loss = head_cross_entropy(hidden, model.head.weight, tokens[:, 1:])
+        loss = head_cross_entropy(hidden[0], model.head.weight, tokens[0, 1:]) / 32
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     if not losses[-1] < losses[0]:
         raise RuntimeError(f"the loss did not fall: {losses}")
     return f"loss {losses[0]:.3f} → {losses[-1]:.3f} in {len(losses)} steps on {device}"

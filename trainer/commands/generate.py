@@ -14,7 +14,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("generate", help="go on with a prompt")
     add_model_flags(parser)
     parser.add_argument("--prompt", required=True, metavar="P", help="text to go on with")
-    parser.add_argument("--chat", action="store_true", help="take the prompt as a user's message, and answer it")
+    parser.add_argument("--chat", action="store_true", help="answer the prompt as a user's message")
     parser.add_argument("--max-tokens", type=positive, default=256, help="limit of the answer (default: 256)")
     parser.add_argument("--temperature", type=between(0, 5), default=1.0, help="0 takes the likeliest token")
     parser.add_argument("--top-p", type=between(0, 1), default=0.5, help="(default: 0.5)")

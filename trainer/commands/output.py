@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from trainer.contract.errors import AppError, ParameterError, Problem
@@ -31,15 +33,32 @@ class HumanFeed:
 
 @dataclass(slots=True)
 class Output:
-    """Where a command's events and its result go."""
+    """Where a command's events, its result and its errors go."""
 
     feed: Any
     stdout: IO[bytes]
+    stderr: IO[bytes]
 
     def result(self, value: dict[str, Any]) -> None:
         """Print one JSON object as the last line of stdout."""
         self.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         self.stdout.flush()
+
+    def error(self, error: AppError) -> None:
+        """Print every problem on a line of its own, with its code; a reader that went away is no error."""
+        with contextlib.suppress(OSError):
+            self.stderr.write("".join(error_lines(error)).encode())
+
+    def log_to(self, path: Path) -> None:
+        """Send what anything in this process prints to a file, unless a person watches the terminal.
+
+        A window that closes takes the pipe of stderr along; a print into it would then end the run.
+        """
+        if os.isatty(2):
+            return
+        with open(path, "ab") as log:
+            os.dup2(log.fileno(), 2)
+            os.dup2(log.fileno(), 1)
 
 
 def open_output() -> Output:
@@ -49,12 +68,11 @@ def open_output() -> Output:
     packages print to stdout too.
     """
     sys.stdout.flush()
+    stdout, stderr = (os.fdopen(os.dup(fd), "wb", buffering=0) for fd in (1, 2))
     if os.isatty(1):
-        stdout = os.fdopen(os.dup(1), "wb", buffering=0)
-        return Output(HumanFeed(sys.stdout), stdout)
-    stdout = os.fdopen(os.dup(1), "wb", buffering=0)
+        return Output(HumanFeed(sys.stdout), stdout, stderr)
     os.dup2(2, 1)
-    return Output(stdout, stdout)
+    return Output(stdout, stdout, stderr)
 
 
 def readable(event: Event) -> str:
@@ -76,13 +94,20 @@ def readable(event: Event) -> str:
         return f"saved {f['path']} ({f['bytes'] / 1e6:.1f} MB)"
     if event.t in ("warning", "error"):
         return Problem(f["code"], f["args"] or {}, (f["args"] or {}).get("param")).sentence()
+    if event.t == "ready":
+        host = f"[{f['host']}]" if ":" in f["host"] else f["host"]
+        return f"{f['model']} answers at http://{host}:{f['port']}/v1"
     if event.t == "bye":
         return f"{f['status']} at step {f['step']}"
     return ""
 
 
+def error_lines(error: AppError) -> list[str]:
+    """A line for each problem, with its code."""
+    problems = error.problems if isinstance(error, ParameterError) else [error.problem]
+    return [f"error[{problem.code}]: {problem.sentence()}\n" for problem in problems]
+
+
 def print_error(error: AppError) -> None:
     """Every problem on a line of its own on stderr, with its code."""
-    problems = error.problems if isinstance(error, ParameterError) else [error.problem]
-    for problem in problems:
-        print(f"error[{problem.code}]: {problem.sentence()}", file=sys.stderr)
+    sys.stderr.writelines(error_lines(error))

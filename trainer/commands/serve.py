@@ -17,7 +17,7 @@ API_KEY_VARIABLE = "RWKV_API_KEY"
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("serve", help="serve a model to OpenAI-compatible clients")
     add_model_flags(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=port_number, default=8000, help="0 takes a free one (default: 8000)")
     parser.add_argument("--api-key", help=f"what clients must send; {API_KEY_VARIABLE} keeps it out of sight")
     parser.add_argument("--slots", type=positive, default=8, help="answers that grow at once (default: 8)")

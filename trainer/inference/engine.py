@@ -214,9 +214,7 @@ def open_engine(
     return NativeEngine(_native_model(model, adapter, chosen, dtype, alpha))
 
 
-def _native_model(
-    path: Path, adapter: Path | None, device: str, precision: str, alpha: float | None
-) -> Any:
+def _native_model(path: Path, adapter: Path | None, device: str, precision: str, alpha: float | None) -> Any:
     import torch
 
     from trainer.models.checkpoint import open_checkpoint

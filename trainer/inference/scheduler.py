@@ -16,7 +16,7 @@ from trainer.inference.sampling import SamplingParams
 _LOG = logging.getLogger(__name__)
 
 
-class Busy(Exception):
+class BusyError(Exception):
     """Too many requests wait already."""
 
 
@@ -100,11 +100,11 @@ class Scheduler:
         """Queue the jobs of one request.
 
         Raises:
-            Busy: they do not fit into the queue.
+            BusyError: they do not fit into the queue.
         """
         with self._changed:
             if self._closing or len(self._waiting) + len(jobs) > self._max_waiting:
-                raise Busy
+                raise BusyError
             self._waiting.extend(jobs)
             self._changed.notify()
 
@@ -150,8 +150,8 @@ class Scheduler:
                     cache=self._cache, boundaries=request.boundaries,
                 )  # fmt: skip
             piece = job.generation.cancel() if job.cancelled else job.generation.step()
-        except Exception as error:
-            # The edge of the thread: the request gets the error, the others go on.
+        except Exception as error:  # noqa: BLE001 - the thread's edge
+            # The request gets the error, the others go on.
             _LOG.exception("an answer failed")
             job.emit(error)
             return True

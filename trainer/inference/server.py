@@ -54,14 +54,16 @@ class Served:
 class Exchange:
     """The answers to one request: choices that grow in the model's thread and are read in the event loop."""
 
-    def __init__(self, jobs_of: Sequence[scheduling.Request], answers: Sequence[Answer], served: Served) -> None:
+    def __init__(
+        self, requests: Sequence[scheduling.Request], answers: Sequence[Answer], served: Served
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue()
         self._answers = answers
         self._served = served
         self._id = f"{'chatcmpl' if answers[0].object_name.startswith('chat') else 'cmpl'}-{uuid.uuid4().hex}"
         self._created_s = int(time.time())
-        self.jobs = [Job(request, self._emitter(index)) for index, request in enumerate(jobs_of)]
+        self.jobs = [Job(request, self._emitter(index)) for index, request in enumerate(requests)]
 
     def _emitter(self, index: int) -> Any:
         def emit(item: Piece | Exception) -> None:
@@ -210,21 +212,22 @@ class Api:
         tokens = self._checked(self._tokenizer.encode(prompt.text), "messages")
         boundaries = token_boundaries(self._tokenizer, tokens, prompt.turn_ends_bytes)
         top = (body.top_logprobs or 0) if body.logprobs else 0
-        jobs = [
+        requests = [
             scheduling.Request(tokens, body.sampling(choice, CHAT_STOP, top), boundaries)
             for choice in range(body.n)
         ]
-        return await self._answer(body, request, jobs, [ChatAnswer(self._tokenizer, body.logprobs) for _ in jobs])
+        answers = [ChatAnswer(self._tokenizer, body.logprobs) for _ in requests]
+        return await self._answer(body, request, requests, answers)
 
     async def complete(self, body: CompletionRequest, request: Request) -> Any:
         prompts = [p if isinstance(p, list) else self._tokenizer.encode(p) for p in body.prompts()]
-        jobs = [
+        requests = [
             scheduling.Request(tokens, body.sampling(choice, (), body.logprobs or 0))
             for tokens in (self._checked(prompt, "prompt") for prompt in prompts)
             for choice in range(body.n)
         ]
-        wants_logprobs = body.logprobs is not None
-        return await self._answer(body, request, jobs, [TextAnswer(self._tokenizer, wants_logprobs) for _ in jobs])
+        answers = [TextAnswer(self._tokenizer, body.logprobs is not None) for _ in requests]
+        return await self._answer(body, request, requests, answers)
 
     def _checked(self, tokens: list[int], param: str) -> list[int]:
         for token in tokens:
@@ -237,13 +240,13 @@ class Api:
         self,
         body: SamplingRequest,
         request: Request,
-        jobs_of: Sequence[scheduling.Request],
+        requests: Sequence[scheduling.Request],
         answers: Sequence[Answer],
     ) -> Any:
-        exchange = Exchange(jobs_of, answers, self._served)
+        exchange = Exchange(requests, answers, self._served)
         try:
             self._scheduler.submit(exchange.jobs)
-        except scheduling.Busy as error:
+        except scheduling.BusyError as error:
             message = "Too many requests are waiting for the model."
             raise ApiError(429, message, kind="rate_limit_error", code="rate_limit_exceeded") from error
         if body.stream:
