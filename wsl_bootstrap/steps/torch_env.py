@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wsl_bootstrap.cancel import CancelToken
 from wsl_bootstrap.codes import make_code
 from wsl_bootstrap.environment import Environment, SetupOptions
-from wsl_bootstrap.hosts.base import GpuFacts, Host
+from wsl_bootstrap.hosts.base import CommandNotFoundError, GpuFacts, Host
 from wsl_bootstrap.interpreter import InterpreterError, TorchFacts, ask_python
 from wsl_bootstrap.live import install
 from wsl_bootstrap.step import OnEvent, Outcome, Plan, Probe
@@ -81,21 +81,23 @@ class TorchEnvStep:
         return Probe.satisfied(torch.version, make_code("torch_gpu_unseen", version=torch.version, gpu=gpu))
 
     def plan(self, host: Host, options: SetupOptions) -> Plan:
-        """Put the right torch in first, alone; then the project's extra `train` finds it there."""
+        """Settle torch first, alone; the project's extra `train` then finds it there or brings it."""
         environment, build = self.environment, choose_build(host.gpu_facts(), self.environment.torch)
         mirror = ("--index-url", options.index_url) if options.index_url else ()
-        if build.cuda:
-            # pip takes any build of a fitting version for good enough, so one without CUDA has to go.
-            first = (environment.python, "-m", "pip", "uninstall", "--yes", "torch")
-        else:
+        if not build.cuda:
             # Only torch itself is looked for in this index; where it cannot be reached, the others serve.
             extra = ("--extra-index-url", options.cpu_index_url) if options.cpu_index_url else ()
-            first = environment.pip_install([*mirror, *extra, "--no-deps", build.requirement])
+            first = (environment.pip_install([*mirror, *extra, "--no-deps", build.requirement]),)
+        elif self._has_misfit(host, build):
+            # pip takes any build of a fitting version for good enough, so one without CUDA has to go.
+            first = ((environment.python, "-m", "pip", "uninstall", "--yes", "torch"),)
+        else:
+            first = ()
         tested = environment.tested_versions() if build.below == _BELOW else ()
         rest = [*mirror, *tested, *environment.requirement("train"), build.requirement]
         return Plan(
             self.id,
-            commands=(first, environment.pip_install(rest)),
+            commands=(*first, environment.pip_install(rest)),
             download_bytes=build.download_bytes,
             disk_bytes=build.disk_bytes,
         )
@@ -104,6 +106,15 @@ class TorchEnvStep:
         """Run the plan's commands, with pip's lines as they come."""
         install(host, plan, self.environment.folder, on_event, cancel)
         return Outcome()
+
+    def _has_misfit(self, host: Host, build: TorchBuild) -> bool:
+        try:
+            torch = ask_python(host, self.environment.python, (), with_torch=True).torch
+        except CommandNotFoundError:
+            return False
+        except InterpreterError:  # a torch that does not even import
+            return True
+        return torch is not None and not _fits(torch, build)
 
 
 def _fits(torch: TorchFacts, build: TorchBuild) -> bool:

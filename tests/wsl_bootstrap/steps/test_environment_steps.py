@@ -185,12 +185,28 @@ def test_the_cpu_build_comes_first_and_from_its_own_index(host: Any) -> None:
     assert without.commands[0] == (*PIP, "--no-deps", "torch>=2.5,<2.14")
 
 
-def test_a_cuda_build_replaces_what_is_there_and_costs_more(host: Any) -> None:
+@pytest.mark.parametrize(
+    ("said", "replaced"),
+    [
+        (None, False),
+        (answer(), False),
+        (torch_answer("2.10.0", "12.8", True), False),
+        (torch_answer("2.10.0+cpu", None, False), True),
+        (torch_answer("2.13.0", "13.0", False), True),
+        ((1, "undefined symbol"), True),
+    ],
+)
+def test_a_cuda_build_replaces_only_what_does_not_fit_and_costs_more(
+    host: Any, said: tuple[int, str] | None, replaced: bool
+) -> None:
     cpu = TorchEnvStep(ENVIRONMENT).plan(host, SetupOptions())
     host.gpus = GpuFacts((H100,), "550.1")
+    if said is not None:
+        host.answers["/env/bin/python"] = said
     plan = TorchEnvStep(ENVIRONMENT).plan(host, SetupOptions(index_url="https://mirror.example/simple"))
+    remove = ("/env/bin/python", "-m", "pip", "uninstall", "--yes", "torch")
     assert plan.commands == (
-        ("/env/bin/python", "-m", "pip", "uninstall", "--yes", "torch"),
+        *((remove,) if replaced else ()),
         (*PIP, "--index-url", "https://mirror.example/simple", "rwkv-lora-runner[train]", "torch>=2.5,<2.11"),
     )
     assert not plan.within(cpu)
@@ -201,9 +217,9 @@ def test_the_versions_that_were_tested_are_named_only_where_they_fit(host: Any, 
     for name in ("pyproject.toml", "constraints.txt"):
         (tmp_path / name).touch()
     step = TorchEnvStep(replace(ENVIRONMENT, source=str(tmp_path)))
-    assert "-c" in step.plan(host, SetupOptions()).commands[1]
+    assert "-c" in step.plan(host, SetupOptions()).commands[-1]
     host.gpus = GpuFacts((H100,), "550.1")
-    assert "-c" not in step.plan(host, SetupOptions()).commands[1]
+    assert "-c" not in step.plan(host, SetupOptions()).commands[-1]
 
 
 def test_installing_reports_what_pip_says(host: Any) -> None:
