@@ -14,6 +14,7 @@ _home = tempfile.TemporaryDirectory(prefix="rwkv-lora-runner-tests-")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ["OMP_NUM_THREADS"] = "1"  # two busy processes with two threads each are many times slower
 os.environ["HOME"] = _home.name
+os.environ.pop("RUNNER_HOME", None)  # would lead past the folders below
 for _variable, _folder in (
     ("XDG_CONFIG_HOME", "config"),
     ("XDG_DATA_HOME", "data"),
