@@ -14,6 +14,8 @@ from trainer.contract.params import PARAMS, TrainParams
 
 # Asks the trainer to write coded errors to stderr as framed events beside the sentences.
 EVENTS_VARIABLE = "RWKV_TRAINER_EVENTS"
+# Where the trainer keeps converted data, in the folder "data" below.
+CACHE_VARIABLE = "RUNNER_CACHE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,12 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-def trainer_command(interpreter: str, *args: str) -> Command:
+def trainer_command(interpreter: str, *args: str, cache: Path | None = None) -> Command:
     """`python -m trainer …`, run in the folder that holds the package so that no other one shadows it."""
     folder = Path(trainer.__file__).resolve().parents[1]
     env = {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", EVENTS_VARIABLE: "1"}
+    if cache is not None:
+        env[CACHE_VARIABLE] = str(cache)
     return Command((interpreter or sys.executable, "-m", "trainer", *args), folder, env)
 
 
@@ -67,9 +71,14 @@ def resume_args(run_dir: Path) -> list[str]:
     return ["train", f"--run-dir={_absolute(run_dir)}", "--resume"]
 
 
-def convert_args(data: str, vocab: str | None, prefix: Path) -> list[str]:
-    args = ["convert", f"--data={_absolute(data)}", f"--out={_absolute(prefix)}", "--json"]
-    return args if vocab is None else [*args, f"--vocab={_absolute(vocab)}"]
+def convert_args(data: str, vocab: str | None, cache: Path, vocab_size: int | None = None) -> list[str]:
+    """Convert into the cache, keyed by content; costs little where that has been done."""
+    args = ["convert", f"--data={_absolute(data)}", f"--cache={_absolute(cache)}", "--json"]
+    if vocab is not None:
+        args.append(f"--vocab={_absolute(vocab)}")
+    if vocab_size is not None:
+        args.append(f"--vocab-size={vocab_size}")
+    return args
 
 
 def merge_args(base: Path, adapter: Path, output: Path) -> list[str]:

@@ -54,7 +54,7 @@ class OutcomeReader:
 
     def note_event(self, event: Event) -> None:
         if event.t == "hello":
-            self._bye = None
+            self._bye, self._error = None, None
         elif event.t == "bye":
             self._bye = event
         elif event.t == "error":

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-
 from typing import Any
 
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal

@@ -1,0 +1,454 @@
+"""The whole chain behind one button: convert, set up what is missing, train, merge, use.
+
+The engine of the set-up walks all of it in one worker thread; everything that has a signal lives in the
+thread of the event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import shutil
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from runner_gui.model.problems import as_problem
+from runner_gui.model.run_store import RunStore
+from runner_gui.model.settings import Settings
+from runner_gui.model.workspace import Workspace
+from runner_gui.services import commands
+from runner_gui.services.chain_steps import (
+    ConvertRequest,
+    ConvertStep,
+    MergeRequest,
+    MergeStep,
+    TrainRequest,
+    TrainStep,
+    Warned,
+)
+from runner_gui.services.jobs import WorkerJobs
+from runner_gui.services.outcome import LAST_LINES, JobOutcome
+from runner_gui.services.run_session import RunSession
+from runner_gui.services.step_views import StepView, nodes, view_of
+from runner_gui.services.stop_ladder import StopTimes
+from trainer.contract.errors import AppError, Problem
+from trainer.contract.params import TrainParams
+from trainer.contract.run_folder import Checkpoint, RunFolder, new_run_folder
+from wsl_bootstrap.cancel import CancelledError, CancelToken
+from wsl_bootstrap.engine import Engine
+from wsl_bootstrap.environment import SetupOptions, current_environment
+from wsl_bootstrap.hosts import this_host
+from wsl_bootstrap.journal import Journal
+from wsl_bootstrap.status import Status, StepEvent, Transition
+from wsl_bootstrap.step import OutputLine, Plan, Progress
+from wsl_bootstrap.steps import setup_steps
+from wsl_bootstrap.transitions import State
+
+LOG = logging.getLogger(__name__)
+_POLL_S = 0.2
+_WAITS_FOR_PERSON = frozenset({State.BLOCKED, State.UNSUPPORTED, State.NEEDS_REBOOT})
+
+
+class Pipeline(QObject):
+    """What the primary button drives. Made and used in the thread of the event loop.
+
+    Signals:
+        steps_changed: `steps` differs.
+        busy_changed: whether something is under way.
+        run_started: the folder of the run that is shown from now on.
+        event_received, line_received: what its trainer tells, and what stands in its log.
+        run_ended: completed, stopped, failed, killed or interrupted.
+        stop_rung_reached, answering_changed: see `RunSession`.
+        step_line_received: id of a step and a line that its command printed.
+        warned: a problem that did not stop the work.
+        failed: a problem (the trainer's or the set-up's) and its details.
+        consent_needed: the plans that cost something; answered by `answer_consent`.
+        merged: the file that was made. use_ready: the model to chat with.
+    """
+
+    steps_changed = Signal()
+    busy_changed = Signal(bool)
+    run_started = Signal(str)
+    event_received = Signal(object)
+    line_received = Signal(str)
+    run_ended = Signal(str)
+    stop_rung_reached = Signal(str)
+    answering_changed = Signal(bool)
+    step_line_received = Signal(str, str)
+    warned = Signal(object)
+    failed = Signal(object, str)
+    consent_needed = Signal(object)
+    merged = Signal(str)
+    use_ready = Signal(str)
+
+    _engine_said = Signal(object)
+    _worker_done = Signal(object)
+    _training_wanted = Signal(object, object)
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        settings: Settings | None = None,
+        parent: QObject | None = None,
+        *,
+        stop_times: StopTimes | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.workspace = workspace
+        self._stop_times = stop_times
+        self._environment = current_environment()
+        interpreter = settings.interpreter if settings is not None else ""
+        self._interpreter = interpreter
+        self._jobs = WorkerJobs(self)
+        self._convert = ConvertStep(self._jobs, "", workspace.cache / "data")
+        self._train = TrainStep(self)
+        self._merge = MergeStep(self._jobs, interpreter)
+        self._engine: Engine[SetupOptions] = Engine(
+            (self._convert, *setup_steps(self._environment), self._train, self._merge),
+            this_host(),
+            SetupOptions(),
+            Journal(workspace.journal_file),
+        )
+        self._views = {status.step_id: view_of(status) for status in self._engine.statuses()}
+        self._views["use"] = StepView("use")
+        self._tails: dict[str, deque[str]] = {}
+        self._session: RunSession | None = None
+        self._session_outcomes: queue.SimpleQueue[JobOutcome | None] | None = None
+        self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
+        self._under_way = 0
+        self._was_busy = False
+        self._closed = False
+        self._run_folder: RunFolder | None = None
+        self._engine.subscribe(self._engine_said.emit)
+        self._engine_said.connect(self._on_engine)
+        self._worker_done.connect(lambda then: then())
+        self._training_wanted.connect(self._begin_training)
+
+    # What is asked of it
+
+    @property
+    def steps(self) -> list[StepView]:
+        """The nodes of the stepper."""
+        return nodes(self._views)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._under_way > 0 or self._session is not None
+
+    @property
+    def is_training(self) -> bool:
+        """Whether there is a run that can be saved, paused and stopped."""
+        return self._session is not None
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._session is not None and self._session.is_stopping
+
+    @property
+    def run_folder(self) -> RunFolder | None:
+        """The run that was started, resumed or attached to last."""
+        return self._run_folder
+
+    def set_up_facts(self) -> tuple[bool, str | None]:
+        """Whether set-up is still to be done, and the catalogue key of what only the person can change."""
+        node_views = [view for view in self.steps if view.id in ("wsl", "environment")]
+        members = [member for view in node_views for member in view.members]
+        blocked = next((m for m in members if State(m.state) in _WAITS_FOR_PERSON), None)
+        if blocked is not None and blocked.problem is not None:
+            return True, f"setup.{getattr(blocked.problem, 'id', 'internal_error')}.title"
+        # The smoke test runs by itself on the way to training; it is not something to set up.
+        missing = [m for m in members if m.state == State.MISSING.value and m.id != "smoke_test"]
+        return bool(missing), None
+
+    def merge_target(self, checkpoint: Checkpoint, run: RunFolder) -> Path:
+        """Where a merge would go: a name that is not taken."""
+        return self.workspace.merged_model_path(self._base_of(run), run.run_id, checkpoint.meta.step)
+
+    # What makes it work
+
+    def refresh(self) -> None:
+        """Look at everything anew, in the background."""
+        if not self.is_busy and not self._closed:
+            self._pool.submit(self._guarded, self._engine.probe_all)
+
+    def start(self, params: TrainParams, name: str = "") -> None:
+        """Walk the whole chain up to a new run of these parameters."""
+        self._walk(params, lambda: self._new_request(params, name))
+
+    def resume(self, run: RunFolder) -> None:
+        """Go on with a run from its last checkpoint, with the parameters that it was started with."""
+        record = RunStore(self.workspace.runs).get(run.path)
+        if record is None:
+            self.failed.emit(Problem("run_not_found", {"path": str(run.path)}), "")
+            return
+        params = TrainParams.model_validate(record.record.params)
+        request = TrainRequest(run, tuple(commands.resume_args(run.path)))
+        self._walk(params, lambda: request)
+
+    def attach(self, run: RunFolder) -> None:
+        """Watch a run that a trainer holds already."""
+        if self._session is None:
+            self._open_session(RunSession(run, None, self, stop_times=self._stop_times))
+
+    def save_now(self) -> None:
+        self._send("save")
+
+    def pause(self) -> None:
+        self._send("pause")
+
+    def unpause(self) -> None:
+        self._send("resume")
+
+    def stop(self, save: bool = True) -> None:
+        """Stop the run, or whatever is under way before one."""
+        if self._session is not None:
+            self._session.stop(save=save)
+        else:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """End converting, set-up or merging; a run is stopped by `stop`."""
+        self._answers.put(False)
+        if self._session is None:
+            self._engine.cancel()
+
+    def answer_consent(self, agreed: bool) -> None:
+        """The person's answer to `consent_needed`."""
+        self._answers.put(agreed)
+
+    def merge(self, checkpoint: Checkpoint, run: RunFolder, output: Path | None = None) -> None:
+        """Merge a run's checkpoint into its base; the result is told by `merged`."""
+        target = output if output is not None else self.merge_target(checkpoint, run)
+        request = MergeRequest(self._base_of(run), checkpoint.adapter, target)
+
+        def work() -> Status | None:
+            self._merge.request = request
+            self._engine.probe("merge")
+            if self._engine.status("merge").state is State.MISSING:
+                self._engine.plan("merge")
+                self._engine.apply("merge")
+            status = self._engine.status("merge")
+            return None if status.fulfilled else status
+
+        self._submit(work, lambda: self.merged.emit(str(target)))
+
+    def use(self, model: Path) -> None:
+        """Take a model to chat with."""
+        if not Path(model).is_file():
+            self.failed.emit(Problem("model_not_found", {"path": str(model)}), "")
+            return
+        self._put(StepView("use", State.SATISFIED.value, Path(model).name))
+        self.use_ready.emit(str(model))
+
+    def detach(self) -> None:
+        """Let the run go on by itself: it outlives the window, and a later one attaches to it."""
+        if self._session is None:
+            return
+        self._session.let_go()
+        self._end_session(None)
+
+    def close(self) -> None:
+        """End every helper and wait for it; a run that was not stopped is left running."""
+        if self._closed:
+            return
+        self._closed = True
+        self.detach()
+        self._answers.put(False)
+        self._engine.cancel()
+        self._jobs.close()
+        self._pool.shutdown(wait=True)
+
+    # Walking the chain
+
+    def _walk(self, params: TrainParams, make_request: Callable[[], TrainRequest]) -> None:
+        convert = ConvertRequest(params.data, params.vocab, params.base_model)
+
+        def work() -> Status | None:
+            self._convert.request = convert
+            self._train.request = None
+            if (obstacle := self._engine.run(self._ask_consent, until="smoke_test")) is not None:
+                return obstacle
+            self._train.request = make_request()
+            self._engine.probe("train")
+            self._engine.plan("train")
+            status = self._engine.apply("train")
+            return None if status.fulfilled else status
+
+        self._tails.clear()
+        self._submit(work, lambda: None)
+
+    def _new_request(self, params: TrainParams, name: str) -> TrainRequest:
+        folder = new_run_folder(self.workspace.runs, name or Path(params.data).stem)
+        return TrainRequest(folder, tuple(commands.train_args(params, folder.path)))
+
+    def _submit(self, work: Callable[[], Status | None], when_done: Callable[[], None]) -> None:
+        """Prepare the work folder, then run `work` in the worker; what stands in its way is told."""
+        if self.is_busy or self._closed:
+            LOG.warning("the pipeline does one thing at a time")
+            return
+        try:
+            self.workspace.prepare()
+        except AppError as error:
+            self.failed.emit(error.problem, "")
+            return
+        self._answers = queue.SimpleQueue()
+        self._under_way += 1
+        self._tell_busy()
+
+        def run() -> None:
+            problem = None
+            obstacle: Status | None = None
+            try:
+                obstacle = work()
+            except AppError as error:
+                problem = error.problem
+            except CancelledError:
+                LOG.info("the work was called off")
+            except Exception as error:  # the edge of the thread: nothing may vanish in it
+                LOG.exception("the pipeline failed")
+                problem = Problem("internal", {"detail": f"{type(error).__name__}: {error}"})
+            self._worker_done.emit(lambda: self._on_done(obstacle, problem, when_done))
+
+        self._pool.submit(run)
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception:  # the edge of the thread: nothing may vanish in it
+            LOG.exception("looking at the steps failed")
+
+    def _on_done(
+        self, obstacle: Status | None, problem: Problem | None, when_done: Callable[[], None]
+    ) -> None:
+        self._under_way -= 1
+        self._tell_busy()
+        if problem is not None:
+            self.failed.emit(problem, "")
+        elif obstacle is None:
+            when_done()
+        elif obstacle.state is State.FAILED or obstacle.state in _WAITS_FOR_PERSON:
+            code = obstacle.code
+            shown = Problem("internal", {"detail": obstacle.step_id}) if code is None else as_problem(code)
+            self.failed.emit(shown, "\n".join(self._tails.get(obstacle.step_id, ())))
+
+    def _ask_consent(self, plans: tuple[Plan, ...]) -> bool:
+        """In the worker: hand the plans over and wait for the person."""
+        self.consent_needed.emit(plans)
+        return self._answers.get()
+
+    def _on_engine(self, said: Transition | StepEvent) -> None:
+        if isinstance(said, Transition):
+            self._put(view_of(said.after))
+            return
+        step_id, payload = said.step_id, said.payload
+        if isinstance(payload, OutputLine):
+            self._tails.setdefault(step_id, deque(maxlen=LAST_LINES)).append(payload.text)
+            self.step_line_received.emit(step_id, payload.text)
+        elif isinstance(payload, Progress):
+            view = self._views[step_id]
+            self._put(replace(view, done=payload.done, total=payload.total, unit=payload.unit))
+        elif isinstance(payload, Warned):
+            self.warned.emit(payload.problem)
+
+    def _put(self, view: StepView) -> None:
+        if self._views.get(view.id) != view:
+            self._views[view.id] = view
+            self.steps_changed.emit()
+
+    def _tell_busy(self) -> None:
+        if self._was_busy != self.is_busy:
+            self._was_busy = self.is_busy
+            self.busy_changed.emit(self._was_busy)
+
+    # The run
+
+    def train(self, request: TrainRequest, cancel: CancelToken) -> JobOutcome:
+        """For the train step, in the worker: have the run done in the event loop's thread, and wait.
+
+        Raises:
+            CancelledError: the window goes away, or the run was let go.
+        """
+        outcomes: queue.SimpleQueue[JobOutcome | None] = queue.SimpleQueue()
+        self._training_wanted.emit(request, outcomes)
+        while True:
+            try:
+                outcome = outcomes.get(timeout=_POLL_S)
+            except queue.Empty:
+                if cancel.cancelled:
+                    raise CancelledError from None
+                continue
+            if outcome is None:
+                raise CancelledError
+            return outcome
+
+    def _begin_training(self, request: TrainRequest, outcomes: queue.SimpleQueue[JobOutcome | None]) -> None:
+        if self._closed:
+            return
+        command = commands.trainer_command(self._interpreter, *request.args, cache=self.workspace.cache)
+        self._session_outcomes = outcomes
+        self._open_session(RunSession(request.folder, command, self, stop_times=self._stop_times))
+
+    def _open_session(self, session: RunSession) -> None:
+        self._session = session
+        self._run_folder = session.folder
+        session.event_received.connect(self._on_run_event)
+        session.line_received.connect(self.line_received)
+        session.stop_rung_reached.connect(self.stop_rung_reached)
+        session.answering_changed.connect(self.answering_changed)
+        session.ended.connect(self._on_run_outcome)
+        self._put(StepView("train", State.APPLYING.value, session.folder.run_id))
+        self._tell_busy()
+        self.run_started.emit(str(session.folder.path))
+        session.start()
+
+    def _on_run_event(self, event: object) -> None:
+        if getattr(event, "t", "") == "step":
+            step, total = event.get("step"), event.get("total")  # type: ignore[attr-defined]
+            self._put(replace(self._views["train"], done=step or 0, total=total, unit="steps"))
+        self.event_received.emit(event)
+
+    def _on_run_outcome(self, outcome: JobOutcome) -> None:
+        session = self._session
+        if session is None:
+            return
+        attached = self._session_outcomes is None
+        self._tails["train"] = deque(outcome.details().splitlines(), maxlen=LAST_LINES + 1)
+        _remove_unborn(session.folder)
+        self._end_session(outcome)
+        self.run_ended.emit(outcome.status)
+        if attached and outcome.problem is not None:
+            self.failed.emit(outcome.problem, outcome.details())
+
+    def _end_session(self, outcome: JobOutcome | None) -> None:
+        session, self._session = self._session, None
+        outcomes, self._session_outcomes = self._session_outcomes, None
+        if session is not None:
+            session.deleteLater()
+        if outcomes is not None:
+            outcomes.put(outcome)
+        else:
+            done = outcome is not None and outcome.status == "completed"
+            state = State.SATISFIED if done else State.MISSING
+            self._put(replace(self._views["train"], state=state.value))
+        self._tell_busy()
+
+    def _send(self, command: str) -> None:
+        if self._session is not None:
+            self._session.send(command)
+
+    def _base_of(self, run: RunFolder) -> Path:
+        """The base model's file, as the run's own record names it."""
+        info = RunStore(self.workspace.runs).get(run.path)
+        return Path(info.record.params["base_model"]) if info is not None else Path()
+
+
+def _remove_unborn(folder: RunFolder) -> None:
+    """A run that failed before it began leaves no folder; what it said was told."""
+    if not folder.run_json.exists() and not folder.ckpt.exists() and not folder.is_running():
+        shutil.rmtree(folder.path, ignore_errors=True)

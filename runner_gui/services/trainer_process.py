@@ -1,0 +1,140 @@
+"""The trainer of a run: a child that may outlive its window.
+
+A QProcess ends its child when it is destroyed, so this is a plain one. It needs no pipe but stdin: what it
+tells is in the run folder, and when stdin ends it goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import tempfile
+from typing import IO, Any
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from runner_gui.services.commands import Command
+from runner_gui.services.process_group import signal_group
+
+LOG = logging.getLogger(__name__)
+POLL_MS = 100
+STDERR_LIMIT_BYTES = 64 * 1024
+# Children that were let go on purpose: kept, so that Python does not take them for forgotten.
+_let_go: list[subprocess.Popen[bytes]] = []
+
+
+class TrainerProcess(QObject):
+    """Starts one trainer in a session of its own and reports its end.
+
+    Signals:
+        ended: the exit status (negative for a signal) and what it wrote to stderr before it had a log.
+    """
+
+    ended = Signal(int, bytes)
+
+    def __init__(self, command: Command, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._poll = QTimer(self, interval=POLL_MS)
+        self._poll.timeout.connect(self._check)
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also that of its group; 0 when it does not run."""
+        return 0 if self._process is None else self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        """Start it.
+
+        Raises:
+            OSError: there is no such program, or no room for a temporary file.
+        """
+        # A file, not a pipe: a pipe would break when the window goes, and take the trainer along.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        flags = 0 if os.name == "posix" else subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined]
+        try:
+            self._process = subprocess.Popen(
+                self.command.argv,
+                cwd=self.command.cwd,
+                env={**os.environ, **self.command.env},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                start_new_session=True,
+                creationflags=flags,
+            )
+        except OSError:
+            self._stderr.close()
+            raise
+        self._poll.start()
+
+    def send(self, command: dict[str, Any]) -> bool:
+        """Write one JSON line to its stdin; false where it cannot be reached."""
+        if self._process is None or self._process.stdin is None:
+            return False
+        try:
+            self._process.stdin.write(json.dumps(command, ensure_ascii=False).encode() + b"\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError) as error:
+            LOG.warning("the trainer's stdin is closed: %s", error)
+            return False
+        return True
+
+    def signal(self, force: bool) -> None:
+        """Ask its process group to end, or end it."""
+        if self._process is not None:
+            signal_group(self._process.pid, force=force)
+
+    def let_go(self) -> None:
+        """Leave it running, as if it had never been ours."""
+        self._poll.stop()
+        if self._process is not None:
+            self._close_files()
+            _let_go.append(self._process)
+            self._process = None
+
+    def close(self, wait_s: float = 5.0) -> None:
+        """End it now and wait for that."""
+        if self._process is None:
+            return
+        self.signal(force=False)
+        try:
+            self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.signal(force=True)
+            self._process.wait(wait_s)
+        self._check()
+
+    def _check(self) -> None:
+        if self._process is None or (exit_code := self._process.poll()) is None:
+            return
+        self._poll.stop()
+        # What it started may outlive it, and nobody else would end that.
+        signal_group(self._process.pid, force=True)
+        said = self._said()
+        self._close_files()
+        self._process = None
+        self.ended.emit(exit_code, said)
+
+    def _said(self) -> bytes:
+        if self._stderr is None:
+            return b""
+        self._stderr.seek(0)
+        return self._stderr.read(STDERR_LIMIT_BYTES)
+
+    def _close_files(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
