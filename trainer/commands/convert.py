@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,8 +24,16 @@ def add_parser(subparsers: Any) -> None:
         "--data", type=Path, required=True, help=".jsonl file, .txt file, folder of .txt files, binidx prefix"
     )
     parser.add_argument("--vocab", type=Path, help="World vocabulary or tokenizer.json (default: World)")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path, metavar="PREFIX", help="writes PREFIX.bin, .idx, …")
+    where.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="converts into a cache, unless the same data is there already",
+    )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="PREFIX", help="writes PREFIX.bin, .idx, …"
+        "--vocab-size", type=int, metavar="N", help="rows of the model's embedding: chooses the vocabulary"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
     parser.set_defaults(run=run)
@@ -42,47 +51,91 @@ class _StopSignals:
         self.asked = True
 
 
+@dataclass(slots=True)
+class _Reports:
+    """Writes progress and problems as events, and remembers what the result tells of them."""
+
+    events: EventWriter
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    progressed: bool = False
+
+    def problem(self, problem: Problem) -> None:
+        if len(self.problems) < MAX_LISTED:
+            self.problems.append(problem.as_json())
+        self.events.write("warning", code=problem.code, args=dict(problem.args))
+
+    def progress(self, done_bytes: int, total_bytes: int) -> None:
+        self.progressed = True
+        self.events.write("progress", what="convert", done=done_bytes, total=total_bytes, unit="bytes")
+
+
 def run(args: argparse.Namespace) -> int:
     """Convert, with progress; exit status 3 if stopped, which leaves nothing behind."""
     output = open_output()
-    from trainer.data.binidx import BinidxReader, binidx_prefix
-    from trainer.data.convert import ConversionStoppedError, convert
-    from trainer.data.tokenizers import load_tokenizer
+    from trainer.data.binidx import binidx_prefix
 
     started_s = time.monotonic()
-    events = EventWriter(None, output.feed)
-    problems: list[dict[str, Any]] = []
-
-    def on_problem(problem: Problem) -> None:
-        if len(problems) < MAX_LISTED:
-            problems.append(problem.as_json())
-        events.write("warning", code=problem.code, args=dict(problem.args))
-
-    def on_progress(done_bytes: int, total_bytes: int) -> None:
-        events.write("progress", what="convert", done=done_bytes, total=total_bytes, unit="bytes")
-
+    reports = _Reports(EventWriter(None, output.feed))
     if (prefix := binidx_prefix(args.data)) is not None:
-        reader = BinidxReader(prefix)
-        result = _result(prefix, reader.documents, reader.tokens, 0, reader.token_range()[1])
-        result["already_converted"] = True
+        result = _existing(prefix, args.vocab_size)
+    elif args.cache is not None:
+        result = _into_cache(args, reports)
     else:
-        stop = _StopSignals()
-        tokenizer = load_tokenizer(args.vocab)
-        try:
-            meta = convert(
-                args.data, args.out, tokenizer,
-                on_progress=on_progress, on_problem=on_problem, should_stop=lambda: stop.asked,
-            )  # fmt: skip
-        except ConversionStoppedError:
+        found = _to_prefix(args, reports)
+        if found is None:
             print("stopped; nothing was written", file=sys.stderr)
             return EXIT_STOPPED
-        result = _result(args.out, meta.documents, meta.tokens, meta.skipped, meta.max_token)
-        result["already_converted"] = False
-    result.update(problems=problems, seconds=round(time.monotonic() - started_s, 3))
+        result = found
+    result.update(problems=reports.problems, seconds=round(time.monotonic() - started_s, 3))
     print(_summary(result), file=sys.stderr)
     if args.json:
         output.result(result)
     return EXIT_DONE
+
+
+def _existing(prefix: Path, vocab_size: int | None) -> dict[str, Any]:
+    from trainer.data.binidx import BinidxReader
+
+    reader = BinidxReader(prefix)
+    if vocab_size is not None:
+        reader.check_vocabulary(vocab_size)
+    result = _result(prefix, reader.documents, reader.tokens, 0, reader.token_range()[1])
+    return {**result, "already_converted": True}
+
+
+def _into_cache(args: argparse.Namespace, reports: _Reports) -> dict[str, Any]:
+    """What training with this cache would convert, so that it finds it done. A kill leaves nothing behind."""
+    from trainer.data.binidx import BinidxReader
+    from trainer.data.cache import ensure_converted
+
+    prefix = ensure_converted(
+        args.data, args.vocab, args.vocab_size, args.cache, reports.progress, reports.problem
+    )
+    reader = BinidxReader(prefix)
+    skipped = reader.meta.skipped if reader.meta is not None else 0
+    result = _result(prefix, reader.documents, reader.tokens, skipped, reader.token_range()[1])
+    return {**result, "already_converted": not reports.progressed}
+
+
+def _to_prefix(args: argparse.Namespace, reports: _Reports) -> dict[str, Any] | None:
+    from trainer.data.convert import ConversionStoppedError, convert
+    from trainer.data.tokenizers import load_tokenizer
+
+    stop = _StopSignals()
+    tokenizer = load_tokenizer(args.vocab, args.vocab_size)
+    try:
+        meta = convert(
+            args.data,
+            args.out,
+            tokenizer,
+            on_progress=reports.progress,
+            on_problem=reports.problem,
+            should_stop=lambda: stop.asked,
+        )
+    except ConversionStoppedError:
+        return None
+    result = _result(args.out, meta.documents, meta.tokens, meta.skipped, meta.max_token)
+    return {**result, "already_converted": False}
 
 
 def _result(prefix: Path, documents: int, tokens: int, skipped: int, max_token: int) -> dict[str, Any]:

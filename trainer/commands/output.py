@@ -6,13 +6,16 @@ import contextlib
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from trainer.contract.errors import AppError, ParameterError, Problem
-from trainer.contract.events import RS, Event, decode
+from trainer.contract.events import RS, Event, decode, encode
 
+# Set by a program that starts commands: errors come on stderr as events too, with their arguments.
+EVENTS_VARIABLE = "RWKV_TRAINER_EVENTS"
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 0, 1, 2, 3
 
 
@@ -103,9 +106,19 @@ def readable(event: Event) -> str:
 
 
 def error_lines(error: AppError) -> list[str]:
-    """A line for each problem, with its code."""
+    """A line for each problem, with its code; before it, for a program that asked, its facts as an event."""
     problems = error.problems if isinstance(error, ParameterError) else [error.problem]
-    return [f"error[{problem.code}]: {problem.sentence()}\n" for problem in problems]
+    lines: list[str] = []
+    for problem in problems:
+        if os.environ.get(EVENTS_VARIABLE):
+            lines.append(RS.decode() + encode(_as_event(problem)).decode())
+        lines.append(f"error[{problem.code}]: {problem.sentence()}\n")
+    return lines
+
+
+def _as_event(problem: Problem) -> Event:
+    args = dict(problem.args) if problem.param is None else {**problem.args, "param": problem.param}
+    return Event("error", 0, time.time(), {"code": problem.code, "args": args, "fatal": True})
 
 
 def print_error(error: AppError) -> None:
