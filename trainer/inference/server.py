@@ -186,7 +186,9 @@ class Api:
         if self._api_key is None:
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(key.encode(), self._api_key.encode()):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            key.encode("latin-1"), self._api_key.encode()
+        ):
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
 
     def models(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def sample_inputs(
     return [x.to(device=device, dtype=dtype) for x in (r, log_w, k, v, -kk, kk * gate)]
 
 
+@torch.enable_grad()  # the first forward pass, which asks for this, may be one without gradients
 def _outputs_and_gradients(op: WKV7, inputs: list[Tensor], state: Tensor) -> list[Tensor]:
     leaves = [x.clone().requires_grad_() for x in (*inputs, state)]
     y, final = op(*leaves[:6], leaves[6])

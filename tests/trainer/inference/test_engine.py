@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainer.contract.errors import AppError, InputError
+from trainer.data.tokenizers import Tokenizer
+from trainer.inference.engine import Engine, NativeEngine, PackageEngine, choose_device, open_engine
+from trainer.models.loading import load_model
+
+OLDER = """
+import sys
+import numpy as np
+from pathlib import Path
+from trainer.inference.engine import open_engine
+
+for path in sys.argv[1:]:
+    engine = open_engine(Path(path), device="cpu")
+    tokens = [5, 17, 99, 3, 250]
+    at_once, _ = engine.forward(tokens, None)
+    _, state = engine.forward(tokens[:3], None)
+    first, _ = engine.forward(tokens[3:], state)
+    one, after = engine.forward(tokens[3:4], state)
+    stepwise, _ = engine.forward(tokens[4:], after)
+    again, _ = engine.forward(tokens[3:], state)
+    assert engine.vocab_size == at_once.shape[0] == 300, engine.vocab_size
+    assert np.abs(at_once - stepwise).max() < 1e-4
+    assert np.array_equal(first, again), "the state was changed"
+    assert engine.state_bytes(state) > 0
+    print(engine.generation)
+"""
+
+
+def test_older_generations_run_in_the_package(tmp_path: Path, make_checkpoint: Callable[..., Any]) -> None:
+    paths = []
+    for generation in ("4", "5.2", "6"):
+        paths.append(str(tmp_path / f"v{generation}.pth"))
+        make_checkpoint(Path(paths[-1]), generation)
+    done = subprocess.run([sys.executable, "-c", OLDER, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["4", "5.2", "6"]  # and the package's own words are not on stdout
+
+
+def test_native_and_package_agree(engine: Engine, model_path: Path, tokenizer: Tokenizer) -> None:
+    native = NativeEngine(load_model(model_path, dtype=torch.float32, device="cpu"))
+    assert isinstance(engine, PackageEngine)
+    assert native.vocab_size == engine.vocab_size
+    tokens = tokenizer.encode("The quick brown fox; 敏捷的棕色狐狸跳过了懒狗。 And once more?")
+    assert len(tokens) > 17
+    theirs, their_state = engine.forward(tokens, None)
+    ours, our_state = native.forward(tokens, None)
+    assert np.abs(theirs - ours).max() < 1e-4
+    for token in (11, 24281, 59):
+        theirs, their_state = engine.forward([token], their_state)
+        ours, our_state = native.forward([token], our_state)
+        assert np.abs(theirs - ours).max() < 1e-4
+    assert native.state_bytes(our_state) == engine.state_bytes(their_state)
+
+
+def test_states_stay_valid_and_hold_no_activations(engine: Engine, model_path: Path) -> None:
+    for each in (engine, NativeEngine(load_model(model_path))):
+        _, state = each.forward(list(range(1, 40)), None)
+        first, _ = each.forward([7, 8], state)
+        again, _ = each.forward([7, 8], state)
+        assert np.array_equal(first, again)
+        tensors = state if isinstance(state, list) and isinstance(state[0], torch.Tensor) else [
+            t for layer in state for t in (layer.att_x, layer.wkv, layer.ffn_x)
+        ]  # fmt: skip
+        assert all(t.untyped_storage().nbytes() == t.nbytes for t in tensors)
+
+
+def test_a_model_in_training_answers_without_dropout_and_goes_on_training(model_path: Path) -> None:
+    from trainer.adapters.lora import attach_lora
+
+    model = load_model(model_path)
+    attach_lora(model, r=2, alpha=4, dropout=0.5, parts=("att",))
+    torch.nn.init.normal_(model.get_parameter("blocks.0.att.key.lora_B"), std=0.3)
+    native = NativeEngine(model.train())
+    first, _ = native.forward([5, 6, 7], None)
+    second, _ = native.forward([5, 6, 7], None)
+    assert np.array_equal(first, second)
+    assert model.training
+    loss = model.logits(model(torch.tensor([[5, 6, 7]]))[0]).sum()
+    loss.backward()
+    assert model.get_parameter("blocks.0.att.key.lora_A").grad is not None
+
+
+def test_safetensors_run_natively(model_path: Path, engine: Engine, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    tensors = torch.load(model_path, weights_only=True)
+    save_file(tensors, tmp_path / "m.safetensors")
+    native = open_engine(tmp_path / "m.safetensors", device="cpu")
+    assert isinstance(native, NativeEngine)
+    assert np.abs(native.forward([1, 2], None)[0] - engine.forward([1, 2], None)[0]).max() < 1e-4
+
+
+def test_an_adapter_on_an_older_generation_is_refused(
+    tmp_path: Path, make_checkpoint: Callable[..., Any]
+) -> None:
+    make_checkpoint(tmp_path / "six.pth", "6")
+    with pytest.raises(InputError) as caught:
+        open_engine(tmp_path / "six.pth", tmp_path / "any.pth", device="cpu")
+    assert caught.value.code == "model_generation_later"
+
+
+def test_one_process_runs_one_kind_of_model(
+    engine: Engine, tmp_path: Path, make_checkpoint: Callable[..., Any]
+) -> None:
+    make_checkpoint(tmp_path / "six.pth", "6")
+    with pytest.raises(AppError) as caught:
+        open_engine(tmp_path / "six.pth", device="cpu")
+    assert caught.value.code == "internal"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_devices_without_cuda() -> None:
+    assert choose_device() == ("cpu", "fp32")
+    assert choose_device("cpu", "bf16") == ("cpu", "bf16")
+    with pytest.raises(AppError) as caught:
+        choose_device("cuda")
+    assert caught.value.code == "device_unavailable"
