@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,11 @@ def trainer_command(interpreter: str, *args: str, cache: Path | None = None) -> 
     if cache is not None:
         env[CACHE_VARIABLE] = str(cache)
     return Command((interpreter or sys.executable, "-m", "trainer", *args), folder, env)
+
+
+def with_env(command: Command, env: Mapping[str, str]) -> Command:
+    """The same command with more in its environment."""
+    return replace(command, env={**command.env, **env})
 
 
 def train_args(params: TrainParams, run_dir: Path) -> list[str]:
