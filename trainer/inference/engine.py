@@ -227,6 +227,6 @@ def _native_model(path: Path, adapter: Path | None, device: str, precision: str,
         from trainer.adapters.lora import attach_adapter
 
         found = read_adapter(adapter)
-        check_fits(found, open_checkpoint(path).infos, adapter)
+        check_fits(found, open_checkpoint(path).infos, path)
         attach_adapter(model, found, alpha=alpha)
     return model.eval()
