@@ -142,6 +142,10 @@ def _event(value: dict[str, Any]) -> dict[str, str]:
 
 
 def _server_error(error: Exception) -> ApiError:
+    if isinstance(error, MemoryError):
+        error = AppError("oom_ram")
+    elif type(error).__name__ == "OutOfMemoryError":  # torch's, whose import this module does not need
+        error = AppError("oom_vram")
     if isinstance(error, AppError):
         return ApiError(500, str(error), kind="server_error", code=error.code)
     return ApiError(500, f"{type(error).__name__}: {error}", kind="server_error", code="internal")

@@ -82,7 +82,8 @@ def test_an_adapter_changes_the_answer_as_its_weights_say(model_path: Path, tmp_
         tensors[f"blocks.1.{part}.lora_B"] = torch.randn(rows, 4)
     meta = AdapterMeta(
         method="lora", r=4, alpha=8.0, parts=("att", "ffn"), generation="7", n_layer=2, n_embd=64,
-        base_name="tiny.pth", base_bytes=1, base_sha256="", run_id="r", step=1, epoch=0, tokens=1, trainer="0",
+        base_name="tiny.pth", base_bytes=1, base_sha256="", run_id="r", step=1, epoch=0,
+        tokens=1, trainer="0",
     )  # fmt: skip
     adapter = tmp_path / "adapter.pth"
     write_adapter(adapter, tensors, meta)

@@ -185,7 +185,7 @@ def test_logprobs(client: httpx.Client, engine: Engine, tokenizer: Tokenizer) ->
     found = legacy["choices"][0]["logprobs"]
     assert "".join(found["tokens"]) == legacy["choices"][0]["text"]
     assert found["text_offset"] == [sum(map(len, found["tokens"][:i])) for i in range(3)]
-    assert [list(top.values())[0] for top in found["top_logprobs"]] == found["token_logprobs"]
+    assert [next(iter(top.values())) for top in found["top_logprobs"]] == found["token_logprobs"]
 
 
 def test_logit_bias(client: httpx.Client, tokenizer: Tokenizer) -> None:
