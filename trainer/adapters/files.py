@@ -110,6 +110,16 @@ def open_adapter(path: str | os.PathLike[str]) -> AdapterFile:
             reason = error.problem.args["reason"]
             raise InputError("adapter_unreadable", path=str(path), reason=reason) from error
         raise
+    return describe_adapter(file)
+
+
+def describe_adapter(file: CheckpointFile) -> AdapterFile:
+    """What an open file is as an adapter.
+
+    Raises:
+        InputError: `adapter_not_adapter`, `adapter_unreadable`.
+    """
+    path = file.path
     meta = _read_meta(file)
     names = {_our_name(name): name for name in file.infos if name != META_KEY}
     has_lora = any(name.endswith(LORA_A) for name in names)
@@ -203,7 +213,7 @@ def _require_pairs(names: Mapping[str, str], file: CheckpointFile, path: Path) -
         if is_lora(name):
             module = lora_module(name)
             pair = [names.get(module + LORA_A), names.get(module + LORA_B)]
-            shapes = [file.infos[key].shape if key else () for key in pair]
+            shapes: list[tuple[int, ...]] = [file.infos[key].shape if key else () for key in pair]
             if any(len(shape) != 2 or 0 in shape for shape in shapes) or shapes[0][0] != shapes[1][1]:
                 raise InputError("adapter_unreadable", path=str(path), reason=module)
         elif "lora" in name or not _FULL_TENSOR.match(name):

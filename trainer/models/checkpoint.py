@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,8 @@ import numpy as np
 from trainer.contract.errors import InputError
 from trainer.models.fingerprint import sha256_of
 from trainer.models.safetensors_file import looks_like_safetensors, read_safetensors
-from trainer.models.stored import RecordReader, StoredTensor
-from trainer.models.torch_files import LEGACY_MAGIC, ZIP_MAGIC, read_legacy, read_zip
+from trainer.models.stored import DTYPES, RecordReader, StoredTensor, row_major
+from trainer.models.torch_files import LEGACY_MAGIC, ZIP_MAGIC, read_legacy, read_zip, unpickle
 
 if TYPE_CHECKING:
     import torch
@@ -74,20 +74,23 @@ class CheckpointFile:
         """
         return self._read(self._tensors[name])
 
-    def read_rows(self, name: str, first: int, last: int) -> np.ndarray:
-        """As `read`, for rows `first` to `last` (excluded) of the first dimension."""
-        return self._read(self._tensors[name].rows(first, last))
+    def blocks(self, name: str, max_elements: int) -> Iterator[np.ndarray]:
+        """A tensor row by row of its first dimension, as many rows at a time as hold `max_elements`."""
+        stored = self._tensors[name]
+        n_rows = stored.shape[0]
+        step = max(1, max_elements // max(1, stored.numel // max(1, n_rows)))
+        if stored.stride == row_major(stored.shape):
+            for first in range(0, n_rows, step):
+                yield self._read(stored.rows(first, min(first + step, n_rows)))
+            return
+        # Rows of a transposed tensor lie spread over all of it: one read, not one for each block.
+        whole = self._read(stored)
+        for first in range(0, n_rows, step):
+            yield whole[first : first + step]
 
     def tensor(self, name: str) -> torch.Tensor:
         """A tensor on the CPU in the file's dtype, with memory of its own."""
-        import torch
-
-        stored = self._tensors[name]
-        array = self._read(stored)
-        dtype = getattr(torch, stored.dtype.torch)
-        if stored.dtype.name == "bf16":
-            array = array.view(np.int16)
-        return torch.from_numpy(array).view(dtype)
+        return as_tensor(self.read(name), self.infos[name].dtype)
 
     def sha256(self, on_progress: Callable[[int, int], None] | None = None) -> str:
         """SHA-256 of the file, remembered for as long as its size and time stay.
@@ -104,6 +107,15 @@ class CheckpointFile:
             raise InputError("model_truncated", path=str(self.path)) from error
         except OSError as error:
             raise _unreadable(self.path, error) from error
+
+
+def as_tensor(array: np.ndarray, dtype: str) -> torch.Tensor:
+    """Elements that were read as `dtype` ("bf16": uint16 bits), as a torch tensor over the same memory."""
+    import torch
+
+    if dtype == "bf16":
+        array = array.view(np.int16)
+    return torch.from_numpy(array).view(getattr(torch, DTYPES[dtype].torch))
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> CheckpointFile:
@@ -145,8 +157,6 @@ def _read_header(path: Path) -> tuple[dict[str, StoredTensor], list[str]]:
 
 def _refuse_pickle(path: Path) -> tuple[dict[str, StoredTensor], list[str]]:
     """A bare pickle is no checkpoint: name what it would have called, if it would have."""
-    from trainer.models.torch_files import unpickle
-
     with open(path, "rb") as file:
         unpickle(file, path)
     raise InputError("model_not_rwkv", path=str(path))

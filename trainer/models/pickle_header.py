@@ -14,7 +14,7 @@ from typing import IO, Any
 from trainer.models.stored import BY_TORCH_NAME, DTYPES, DType
 
 # torch's name of a typed storage -> our dtype. Published files write these even for bf16.
-_STORAGES = {
+STORAGES = {
     "FloatStorage": "fp32",
     "BFloat16Storage": "bf16",
     "HalfStorage": "fp16",
@@ -102,7 +102,7 @@ _GLOBALS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): _Rebuild("parameter"),
     ("torch._utils", "_rebuild_parameter_with_state"): _Rebuild("parameter"),
     ("torch.storage", "UntypedStorage"): _TypeName(None),
-    **{("torch", storage): _TypeName(DTYPES[name]) for storage, name in _STORAGES.items()},
+    **{("torch", storage): _TypeName(DTYPES[name]) for storage, name in STORAGES.items()},
     **{("torch", name): _TypeName(dtype) for name, dtype in BY_TORCH_NAME.items()},
 }
 

@@ -1,0 +1,24 @@
+"""`python -m trainer.adapters.package_logits MODEL.pth '[1, 2]'`: logits of the last token by `rwkv`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+
+def main(argv: list[str]) -> int:
+    """Print the logits as one JSON list, the last line of stdout."""
+    # Read when the package is imported.
+    os.environ.update(RWKV_V7_ON="1", RWKV_JIT_ON="0", RWKV_CUDA_ON="0")
+    from rwkv.model import RWKV
+
+    path, tokens = argv
+    model = RWKV(model=path.removesuffix(".pth"), strategy="cpu fp32")
+    logits, _ = model.forward(json.loads(tokens), None)
+    sys.stdout.write("\n" + json.dumps(logits.float().tolist()) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

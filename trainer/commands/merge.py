@@ -1,0 +1,125 @@
+"""`merge`: base + adapter → a model that every RWKV tool reads."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from trainer.commands.output import EXIT_DONE, EXIT_STOPPED, open_output
+from trainer.contract.errors import Problem
+from trainer.contract.events import EventWriter
+
+if TYPE_CHECKING:
+    from trainer.adapters.merge import MergeReport
+
+_PROGRESS_EVERY_S = 0.1
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("merge", help="merge an adapter into its base model")
+    parser.add_argument("--base", type=Path, required=True, help="base model, .pth or .safetensors")
+    parser.add_argument("--adapter", type=Path, required=True, help="adapter .pth")
+    parser.add_argument("--out", type=Path, required=True, help="merged model .pth; must not exist")
+    parser.add_argument("--alpha", type=_alpha, help="LoRA alpha, for adapters that don't record it")
+    parser.add_argument(
+        "--dtype", choices=("bf16", "fp16", "fp32"), help="element type of the result (default: the base's)"
+    )
+    parser.add_argument("--no-verify", action="store_true", help="don't compare logits with the package rwkv")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Merge, with progress; exit status 3 if stopped, which leaves nothing behind."""
+    output = open_output()
+    stop = _StopSignals()
+    reports = _Reports(EventWriter(None, output.feed))
+    from trainer.adapters.merge import MergeStoppedError, merge
+
+    try:
+        report = merge(
+            args.base, args.adapter, args.out, alpha=args.alpha, dtype=args.dtype,
+            verify=not args.no_verify, on_progress=reports.progress, on_warning=reports.warning,
+            should_stop=lambda: stop.asked,
+        )  # fmt: skip
+    except MergeStoppedError:
+        print("stopped; nothing was written", file=sys.stderr)
+        return EXIT_STOPPED
+    print(summary(report), file=sys.stderr)
+    if args.json:
+        output.result(as_json(report))
+    return EXIT_DONE
+
+
+def as_json(report: MergeReport) -> dict[str, Any]:
+    """The report in JSON types."""
+    return {
+        **dataclasses.asdict(report),
+        "output": str(report.output),
+        "warnings": [problem.as_json() for problem in report.warnings],
+    }
+
+
+def summary(report: MergeReport) -> str:
+    """The report in lines for a person."""
+    lines = [
+        f"{report.output} ({report.output_bytes / 1e6:.1f} MB, {report.dtype}) in {report.seconds:.1f} s",
+        f"{report.changed} of {report.tensors} tensors changed, by at most {report.max_change:.3g}; "
+        f"{report.lost_share:.2%} of the update was lost to rounding",
+        "every tensor was read back and is as it was written",
+    ]
+    if report.alpha is not None:
+        lines.insert(1, f"{report.lora_matrices} LoRA matrices, alpha {report.alpha:g}")
+    if report.logits is not None:
+        lines.append(
+            f"logits differ from the package rwkv by {report.logits.package:.1e}, "
+            f"from base + adapter by {report.logits.base_and_adapter:.1e} (relative)"
+        )
+    return "\n".join(lines)
+
+
+class _Reports:
+    """Turns the merge's calls into events, a phase once and progress a few times a second."""
+
+    def __init__(self, events: EventWriter) -> None:
+        self._events = events
+        self._phase = ""
+        self._last_s = 0.0
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        if phase != self._phase:
+            self._phase, self._last_s = phase, 0.0
+            self._events.write("phase", name=phase)
+        now_s = time.monotonic()
+        if done >= total or now_s - self._last_s >= _PROGRESS_EVERY_S:
+            self._last_s = now_s
+            self._events.write("progress", what=phase, done=done, total=total, unit="bytes")
+
+    def warning(self, problem: Problem) -> None:
+        self._events.write("warning", code=problem.code, args=dict(problem.args))
+
+
+class _StopSignals:
+    """Turns Ctrl+C or SIGTERM into a request to stop in good order."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def _alpha(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value) or value <= 0:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
+    return value
