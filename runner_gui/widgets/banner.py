@@ -15,6 +15,7 @@ from runner_gui.i18n import language_changed, tr
 from runner_gui.widgets.controls import IconButton, IconLabel, button, label, restyle
 from runner_gui.widgets.problem_text import problem_text
 from trainer.contract.errors import Problem
+from wsl_bootstrap.codes import Code
 
 Kind = Literal["error", "warning", "success", "info"]
 _ICONS = {
@@ -41,7 +42,7 @@ class Notice:
     kind: Kind
     key: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
-    problem: Problem | None = None
+    problem: Problem | Code | None = None
     details: str = ""
     actions: Sequence[BannerAction] = ()
 

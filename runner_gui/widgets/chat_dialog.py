@@ -12,6 +12,7 @@ from runner_gui.i18n import language_changed, tr
 from runner_gui.widgets.banner import Banner, Notice
 from runner_gui.widgets.controls import CalmDoubleSpinBox, ElidedLabel, IconLabel, button, label, row
 from trainer.contract.errors import Problem
+from wsl_bootstrap.codes import Code
 
 
 class Answerer(Protocol):
@@ -225,7 +226,7 @@ class ChatDialog(QDialog):
         self._messages.append({"role": "assistant", "content": self._bubbles[-1].words.text()})
         self._show_state()
 
-    def _on_failed(self, problem: Problem, details: str) -> None:
+    def _on_failed(self, problem: Problem | Code, details: str) -> None:
         if self._answering and not self._bubbles[-1].words.text():
             self._drop_last()
         self._answering = False

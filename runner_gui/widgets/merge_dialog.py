@@ -15,6 +15,7 @@ from runner_gui.widgets.dialogs import Sheet, facts_table
 from runner_gui.widgets.problem_text import problem_line
 from trainer.contract.errors import Problem
 from trainer.contract.run_folder import safe_name
+from wsl_bootstrap.codes import Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class MergeDialog(Sheet):
         self.use.show()
         self.use.setFocus()
 
-    def show_failed(self, problem: Problem) -> None:
+    def show_failed(self, problem: Problem | Code) -> None:
         """The merge did not work: say why, and allow another try."""
         self.note.setText(problem_line(problem))
         self.progress.hide()

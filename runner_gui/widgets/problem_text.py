@@ -1,12 +1,12 @@
-"""A problem of the trainer's as sentences in the language in use."""
+"""A problem of the trainer's or of the set-up's as sentences in the language in use."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runner_gui.i18n import language, tr
+from runner_gui.i18n import tr
 from trainer.contract.errors import Problem
-from trainer.contract.texts import text
+from wsl_bootstrap.codes import Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +18,18 @@ class ProblemText:
     fix: str
 
 
-def problem_text(problem: Problem) -> ProblemText:
-    args = {**problem.args}
-    if problem.param is not None:
-        args["param"] = tr(f"param.{problem.param}.label")
-    code = problem.code
-    return ProblemText(
-        tr(f"error.{code}.title", **args), tr(f"error.{code}.why", **args), tr(f"error.{code}.fix", **args)
-    )
+def problem_text(problem: Problem | Code) -> ProblemText:
+    args = dict(problem.args)
+    if isinstance(problem, Code):
+        key = f"setup.{problem.id}"
+    else:
+        key = f"error.{problem.code}"
+        if problem.param is not None:
+            args["param"] = tr(f"param.{problem.param}.label")
+    return ProblemText(tr(f"{key}.title", **args), tr(f"{key}.why", **args), tr(f"{key}.fix", **args))
 
 
-def problem_line(problem: Problem) -> str:
+def problem_line(problem: Problem | Code) -> str:
     """What happened and what to do, in one line."""
-    try:
-        return problem.sentence(language())
-    except KeyError:  # a fact is missing from the event: say what can be said
-        return text(f"error.{problem.code}.fix", language()) if not problem.args else problem.code
+    words = problem_text(problem)
+    return f"{words.title} {words.fix}".strip()

@@ -1,0 +1,161 @@
+"""From a checkpoint to a model that talks: try it, merge it, use it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QUrl
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QWidget
+
+from runner_gui.i18n import tr
+from runner_gui.model.run_store import RunStore, best_checkpoint
+from runner_gui.services.pipeline import Pipeline
+from runner_gui.widgets import numbers_format as fmt
+from runner_gui.widgets.banner import Banner, BannerAction, Notice
+from runner_gui.widgets.chat_dialog import ChatDialog
+from runner_gui.widgets.merge_dialog import MergeDialog, MergeFacts
+from trainer.contract.errors import Problem
+from trainer.contract.run_folder import Checkpoint, RunFolder
+from wsl_bootstrap.codes import Code
+
+
+class ModelsFlow(QObject):
+    """Opens the merge and chat dialogs and links them to the pipeline."""
+
+    def __init__(self, page: QWidget, pipeline: Pipeline, banner: Banner) -> None:
+        super().__init__(page)
+        self._page, self._pipeline, self._banner = page, pipeline, banner
+        self.merge_dialog: MergeDialog | None = None
+        self.chats: list[ChatDialog] = []
+        pipeline.merged.connect(self._on_merged)
+        pipeline.use_ready.connect(lambda model: self.chat(Path(model)))
+        pipeline.steps_changed.connect(self._show_merging)
+
+    def offer_result(self, folder: RunFolder | None, status: str) -> None:
+        """After a run: say what it has reached and offer to merge and to try it."""
+        point = best_checkpoint(folder) if folder is not None else None
+        if folder is None or point is None:
+            return
+        actions = (
+            BannerAction("checkpoints.merge", lambda: self.ask_merge(folder, str(point.path)), main=True),
+            BannerAction("checkpoints.try", lambda: self.try_checkpoint(folder, str(point.path))),
+        )
+        args = {"step": fmt.whole(point.meta.step)}
+        self._banner.show_notice(Notice("success", f"run_{status}", args, actions=actions))
+
+    def ask_merge(self, folder: RunFolder, checkpoint: str) -> MergeDialog | None:
+        """Open the merge dialog for a checkpoint's folder."""
+        point = _find(folder, checkpoint)
+        info = RunStore(folder.path.parent).get(folder.path)
+        if point is None or info is None:
+            self._fail(Problem("adapter_unreadable", {"path": checkpoint, "reason": "meta.json"}))
+            return None
+        output = self._pipeline.merge_target(point, folder)
+        alpha, r = _strength(point)
+        facts = MergeFacts(
+            point.path,
+            point.meta.step,
+            info.record.base_name,
+            output,
+            info.record.base_bytes,
+            shutil.disk_usage(_existing(output.parent)).free,
+            alpha,
+            r,
+        )
+        dialog = MergeDialog(facts, self._page.window())
+        dialog.merge_requested.connect(lambda path: self._pipeline.merge(point, folder, Path(path)))
+        dialog.use_requested.connect(lambda path: self._pipeline.use(Path(path)))
+        dialog.show_requested.connect(lambda path: self.show_in_folder(Path(path)))
+        dialog.finished.connect(self._on_merge_closed)
+        self.merge_dialog = dialog
+        dialog.open()
+        return dialog
+
+    def try_checkpoint(self, folder: RunFolder, checkpoint: str) -> ChatDialog | None:
+        """Chat with the base model and a checkpoint's LoRA, without merging."""
+        point = _find(folder, checkpoint)
+        info = RunStore(folder.path.parent).get(folder.path)
+        if point is None or info is None:
+            self._fail(Problem("adapter_unreadable", {"path": checkpoint, "reason": "meta.json"}))
+            return None
+        base = Path(info.record.params["base_model"])
+        return self.chat(base, point.adapter, tr("chat.with_checkpoint", base=base.name, step=point.meta.step))
+
+    def chat(self, model: Path, adapter: Path | None = None, name: str = "") -> ChatDialog:
+        """Open a chat with a model."""
+        from runner_gui.services.chat import ChatService
+
+        service = ChatService(model, adapter)
+        dialog = ChatDialog(name or model.name, service, self._page.window())
+        service.setParent(dialog)
+        self.chats.append(dialog)
+        dialog.finished.connect(lambda _: self.chats.remove(dialog))
+        service.start()
+        dialog.show()
+        return dialog
+
+    def show_in_folder(self, path: Path) -> None:
+        folder = path if path.is_dir() else path.parent
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+
+    def take_failure(self, problem: Problem | Code) -> bool:
+        """Show a failure in the merge dialog, if it is the one that waits."""
+        if self.merge_dialog is None or self.merge_dialog.merge.isEnabled():
+            return False
+        self.merge_dialog.show_failed(problem)
+        return True
+
+    def close_all(self) -> None:
+        for dialog in list(self.chats):
+            dialog.close()
+
+    def _fail(self, problem: Problem) -> None:
+        self._banner.show_notice(Notice("error", problem=problem))
+
+    def _show_merging(self) -> None:
+        dialog = self.merge_dialog
+        view = next((v for v in self._pipeline.steps if v.id == "merge"), None)
+        if dialog is None or view is None or dialog.merge.isEnabled():
+            return
+        if view.state == "applying":
+            dialog.show_progress(view.done, view.total)
+        elif view.state == "verifying":
+            dialog.show_progress(0, None)
+            dialog.show_phase(tr("phase.verifying"))
+
+    def _on_merged(self, path: str) -> None:
+        if self.merge_dialog is not None:
+            self.merge_dialog.show_merged(path)
+            return
+        actions = (
+            BannerAction("merge.use", lambda: self._pipeline.use(Path(path)), main=True),
+            BannerAction("action.show", lambda: self.show_in_folder(Path(path))),
+        )
+        self._banner.show_notice(Notice("success", "merged", {"name": Path(path).name}, actions=actions))
+
+    def _on_merge_closed(self) -> None:
+        if self.merge_dialog is not None:
+            self.merge_dialog.deleteLater()
+            self.merge_dialog = None
+
+
+def _find(folder: RunFolder, checkpoint: str) -> Checkpoint | None:
+    wanted = Path(checkpoint).name
+    return next((point for point in folder.checkpoints() if point.path.name == wanted), None)
+
+
+def _strength(point: Checkpoint) -> tuple[float | None, int | None]:
+    """Alpha and r as the checkpoint's sidecar tells them."""
+    try:
+        raw = json.loads((point.path / "adapter.json").read_text(encoding="utf-8"))
+        return raw.get("alpha"), raw.get("r")
+    except (OSError, ValueError, AttributeError):
+        return None, None
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest of those above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
