@@ -1,0 +1,52 @@
+"""Starts the window."""
+
+from __future__ import annotations
+
+import argparse
+import locale
+import logging
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from PySide6.QtWidgets import QApplication
+
+from runner_gui import theme
+from runner_gui.i18n import set_language
+from runner_gui.model import settings as settings_file
+from runner_gui.model.workspace import Workspace
+from runner_gui.window import MainWindow
+
+LOG = logging.getLogger(__name__)
+
+
+def make_application(arguments: list[str]) -> QApplication:
+    """The application object, dressed and with numbers that C libraries understand."""
+    application = QApplication(arguments)
+    application.setApplicationName("RWKV LoRA Runner")
+    application.setOrganizationName("RwkvLoraRunner")
+    application.setStyle("Fusion")
+    # QApplication takes the user's locale; with a decimal comma C libraries would read 0.5 as 0.
+    locale.setlocale(locale.LC_NUMERIC, "C")
+    return application
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Open the window and run until it is closed."""
+    parser = argparse.ArgumentParser(prog="runner-gui", description="RWKV LoRA Runner")
+    parser.add_argument("--work-dir", type=Path, help="where runs, models and settings lie")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.excepthook = _log_unhandled
+    application = make_application(sys.argv[:1])
+    workspace = Workspace(given.work_dir)
+    settings = settings_file.load(workspace.settings_file)
+    set_language(settings.language)
+    theme.theme.apply(settings.theme)
+    window = MainWindow(workspace, settings)
+    window.show()
+    return application.exec()
+
+
+def _log_unhandled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    LOG.critical("unhandled", exc_info=(kind, error, trace))

@@ -1,0 +1,219 @@
+"""The window: navigation at the left, pages at the right, what happens when it closes."""
+
+from __future__ import annotations
+
+import logging
+
+from PySide6.QtCore import QByteArray, QSize, Qt, QTimer
+from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut, QShowEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from runner_gui import theme
+from runner_gui.i18n import language_changed, set_language, tr
+from runner_gui.model import settings as settings_file
+from runner_gui.model.settings import Settings
+from runner_gui.model.workspace import Workspace, assets_folder
+from runner_gui.pages.about import AboutPage
+from runner_gui.pages.settings import SettingsPage
+from runner_gui.pages.train import TrainPage
+from runner_gui.services.pipeline import Pipeline
+from runner_gui.widgets.banner import Notice
+from runner_gui.widgets.dialogs import Question, close_dialog
+from trainer.contract.errors import AppError
+
+LOG = logging.getLogger(__name__)
+PAGES = ("train", "settings", "about")
+SAVE_AFTER_MS = 500
+
+
+class MainWindow(QMainWindow):
+    """Owns the pipeline, the settings and the pages."""
+
+    def __init__(self, workspace: Workspace, settings: Settings) -> None:
+        super().__init__()
+        self.workspace, self.settings = workspace, settings
+        self.pipeline = Pipeline(workspace, settings, self)
+        self.train_page = TrainPage(workspace, settings, self.pipeline)
+        self.settings_page, self.about_page = SettingsPage(workspace, settings), AboutPage()
+        self._closing = self._loaded = False
+        self._close_question: Question | None = None
+        self._save_timer = QTimer(self)
+        self._save_timer.setSingleShot(True)
+        self._save_timer.setInterval(SAVE_AFTER_MS)
+        self._save_timer.timeout.connect(self.save_settings)
+        self.setWindowIcon(QIcon(str(assets_folder() / "icons" / "app.svg")))
+        self.setMinimumSize(1024, 700)
+        self.resize(1280, 800)
+        self._lay_out()
+        self._connect()
+        self._add_shortcuts()
+        self.retranslate()
+        if settings.geometry:
+            self.restoreGeometry(QByteArray.fromBase64(settings.geometry.encode()))
+
+    def _lay_out(self) -> None:
+        self.pages = QStackedWidget()
+        self._nav = QButtonGroup(self)
+        self.nav: dict[str, QToolButton] = {}
+        rail = QFrame()
+        rail.setObjectName("rail")
+        rail.setFixedWidth(84)
+        column = QVBoxLayout(rail)
+        column.setContentsMargins(7, 16, 7, 12)
+        column.setSpacing(4)
+        mark = QLabel()
+        mark.setPixmap(self.windowIcon().pixmap(QSize(32, 32)))
+        column.addWidget(mark, 0, Qt.AlignmentFlag.AlignHCenter)
+        column.addSpacing(12)
+        for index, (name, page) in enumerate(
+            zip(PAGES, (self.train_page, self.settings_page, self.about_page), strict=True)
+        ):
+            if name == "settings":
+                column.addStretch(1)
+            entry = QToolButton()
+            entry.setObjectName("nav")
+            entry.setCheckable(True)
+            entry.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+            entry.setIconSize(QSize(22, 22))
+            entry.setCursor(Qt.CursorShape.PointingHandCursor)
+            entry.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            entry.clicked.connect(lambda _=False, chosen=name: self.show_page(chosen))
+            self._nav.addButton(entry, index)
+            self.nav[name] = entry
+            column.addWidget(entry)
+            self.pages.addWidget(page)
+        body = QWidget()
+        body.setObjectName("page")
+        across = QHBoxLayout(body)
+        across.setContentsMargins(0, 0, 0, 0)
+        across.setSpacing(0)
+        across.addWidget(rail)
+        across.addWidget(self.pages, 1)
+        self.setCentralWidget(body)
+        self.show_page("train")
+
+    def _connect(self) -> None:
+        self.settings_page.language_chosen.connect(self._on_language)
+        self.settings_page.theme_chosen.connect(self._on_theme)
+        self.train_page.form_changed.connect(self._save_timer.start)
+        self.train_page.training_changed.connect(lambda _: self.retranslate())
+        self.pipeline.run_ended.connect(self._on_run_ended)
+        language_changed.connect(self.retranslate)
+        theme.theme.changed.connect(self._tint)
+
+    def _add_shortcuts(self) -> None:
+        page = self.train_page
+        for keys, action in {
+            "Ctrl+Return": page.press_primary,
+            "Ctrl+Enter": page.press_primary,
+            "Ctrl+.": page.ask_stop,
+            "Ctrl+L": self._show_log,
+            "F5": self.pipeline.refresh,
+            "Ctrl+1": lambda: self.show_page("train"),
+            "Ctrl+2": lambda: self.show_page("settings"),
+            "Ctrl+3": lambda: self.show_page("about"),
+        }.items():
+            QShortcut(QKeySequence(keys), self).activated.connect(action)
+
+    def show_page(self, name: str) -> None:
+        """Bring a page to the front."""
+        self.nav[name].setChecked(True)
+        self.pages.setCurrentIndex(PAGES.index(name))
+        self._tint()
+        self.retranslate()
+
+    def save_settings(self) -> None:
+        """Remember the form, the choices and the window's place."""
+        state = self.train_page.form_state
+        self.settings.last_params = {
+            name: value for name, value in state.values.items() if state.is_changed(name)
+        }
+        self.settings.geometry = bytes(self.saveGeometry().toBase64().data()).decode()
+        try:
+            settings_file.save(self.settings, self.workspace.settings_file)
+        except AppError as error:
+            LOG.warning("the settings were not saved: %s", error)
+            self.train_page.banner.show_notice(Notice("warning", problem=error.problem))
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if not self._loaded:
+            self._loaded = True
+            QTimer.singleShot(0, self, self.train_page.load)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        if self.pipeline.is_training and not self._closing:
+            event.ignore()
+            self.ask_close()
+            return
+        self._shut_down()
+        super().closeEvent(event)
+
+    def ask_close(self) -> Question:
+        """Ask what becomes of the training; the answer closes the window or does not."""
+        if self._close_question is None:
+            dialog = close_dialog(self)
+            dialog.answered.connect(self._on_close_answer)
+            dialog.finished.connect(dialog.deleteLater)
+            self._close_question = dialog
+            dialog.open()
+        return self._close_question
+
+    def _on_close_answer(self, answer: str) -> None:
+        self._close_question = None
+        if answer == "background":
+            self._closing = True
+            self.pipeline.detach()
+            self.close()
+        elif answer == "save":
+            self._closing = True
+            self.pipeline.stop(save=True)
+            if not self.pipeline.is_training:
+                self.close()
+
+    def _on_run_ended(self, _status: str) -> None:
+        if self._closing:
+            QTimer.singleShot(0, self, self.close)
+
+    def _shut_down(self) -> None:
+        self._closing = True
+        self._save_timer.stop()
+        self.save_settings()
+        self.train_page.flow.close_all()
+        self.train_page.run_view.close_files()
+        self.pipeline.close()
+
+    def _show_log(self) -> None:
+        self.show_page("train")
+        self.train_page.show_log()
+
+    def _on_language(self, choice: str) -> None:
+        self.settings.language = choice  # type: ignore[assignment]
+        set_language(choice)
+        self._save_timer.start()
+
+    def _on_theme(self, choice: str) -> None:
+        self.settings.theme = choice  # type: ignore[assignment]
+        theme.theme.apply(choice)  # type: ignore[arg-type]
+        self._save_timer.start()
+
+    def _tint(self) -> None:
+        for name, entry in self.nav.items():
+            entry.setIcon(theme.icon(name, "accent_text" if entry.isChecked() else "muted", 22))
+
+    def retranslate(self) -> None:
+        for index, (name, entry) in enumerate(self.nav.items(), 1):
+            entry.setText(tr(f"page.{name}"))
+            entry.setToolTip(f"{tr(f'page.{name}')}  (Ctrl+{index})")
+        current = PAGES[self.pages.currentIndex()]
+        self.setWindowTitle(f"{tr(f'page.{current}')} – {tr('app.name')}")
