@@ -39,7 +39,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_CANNOT_BEGIN, EXIT_STOPPED = 0, 1, 2, 3
 LEAST_FALL = 0.30
 SHOW_EVERY_S = 2.0
 ANSWER = {"temperature": 0.0, "max_tokens": 96}
-# Run by a child, since this program itself never imports torch: the merged file in the package that others use.
+# Run by a child, since this program never imports torch: the merged file in the package that others use.
 LOAD_IN_PACKAGE = """
 import os, sys
 os.environ.update(RWKV_V7_ON="1", RWKV_JIT_ON="0", RWKV_CUDA_ON="0")

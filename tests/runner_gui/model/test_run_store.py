@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from runner_gui.model.run_store import RunStore, best_checkpoint, checkpoint_rows, last_checkpoint
+from trainer.contract.run_folder import CheckpointMeta, RunFolder, RunRecord
+
+
+def make_run(root: Path, name: str, created_ts: float = 1.0, **summary: Any) -> RunFolder:
+    folder = RunFolder(root / name)
+    folder.write(
+        RunRecord(
+            run_id=name,
+            created_ts=created_ts,
+            params={"base_model": "/m.pth", "data": "/d.jsonl"},
+            base_name="m",
+            base_bytes=1,
+            base_sha256="0",
+            generation="7",
+            data_name="d",
+            data_sha256="0",
+            data_tokens=1,
+            data_documents=1,
+            total_steps=10,
+            versions={},
+            machine={},
+            command=[],
+        )
+    )
+    if summary:
+        folder.summary_json.write_text(json.dumps(summary))
+    return folder
+
+
+def add_checkpoint(
+    folder: RunFolder, step: int, *, kind: str = "periodic", val_loss: float | None = None, state: bool = True
+) -> None:
+    path = folder.checkpoint_folder(step)
+    path.mkdir(parents=True)
+    meta = CheckpointMeta(
+        step=step,
+        epoch=1,
+        kind=kind,
+        kinds=(kind,),
+        tokens=1,
+        loss=2.0,
+        val_loss=val_loss,
+        created_ts=1.0,
+        bytes=7,
+    )
+    (path / "meta.json").write_text(meta.model_dump_json())
+    if state:
+        (path / "state.pt").write_bytes(b"x")
+
+
+def test_newest_first_and_only_what_is_a_run(tmp_path: Path) -> None:
+    make_run(tmp_path, "a", 3.0)
+    make_run(tmp_path, "b", 5.0, status="completed")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{}")
+    (tmp_path / "halved").mkdir()
+    (tmp_path / "halved" / "run.json").write_text('{"run_id": "ha')
+    found = RunStore(tmp_path).runs()
+    assert [(info.folder.run_id, info.status) for info in found] == [("b", "completed"), ("a", "interrupted")]
+    assert RunStore(tmp_path / "none").runs() == []
+
+
+def test_who_holds_the_lock_runs(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "a")
+    store = RunStore(tmp_path)
+    with folder.lock():
+        assert [info.folder.run_id for info in store.running()] == ["a"]
+        assert store.interrupted() == []
+    assert store.running() == []
+
+
+def test_interrupted_are_those_that_can_go_on(tmp_path: Path) -> None:
+    add_checkpoint(make_run(tmp_path, "can", 1.0), 5)
+    make_run(tmp_path, "no-checkpoint", 2.0)
+    add_checkpoint(make_run(tmp_path, "no-state", 3.0), 5, state=False)
+    add_checkpoint(make_run(tmp_path, "done", 4.0, status="completed"), 5)
+    assert [info.folder.run_id for info in RunStore(tmp_path).interrupted()] == ["can"]
+
+
+def test_the_last_with_a_state_and_the_best_by_its_mark(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "a")
+    assert best_checkpoint(folder) is None
+    add_checkpoint(folder, 5, kind="best", val_loss=1.5)
+    add_checkpoint(folder, 10, val_loss=1.7)
+    add_checkpoint(folder, 15, kind="final", state=False)
+    last, best = last_checkpoint(folder), best_checkpoint(folder)
+    assert last is not None
+    assert best is not None
+    assert (last.meta.step, best.meta.step) == (10, 5)
+    assert [(row.step, row.best, row.val_loss) for row in checkpoint_rows(folder)] == [
+        (5, True, 1.5),
+        (10, False, 1.7),
+        (15, False, None),
+    ]
+
+
+def test_nothing_is_best_where_nothing_was_measured(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "a")
+    add_checkpoint(folder, 5)
+    add_checkpoint(folder, 10, kind="final")
+    best = best_checkpoint(folder)
+    assert best is not None
+    assert best.meta.step == 10
+    assert not any(row.best for row in checkpoint_rows(folder))
