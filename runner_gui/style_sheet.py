@@ -51,7 +51,9 @@ QPushButton#primary:disabled { background: $hover; color: $muted; border-color: 
 QPushButton#primary[action="stop"] { background: $card; color: $text; border-color: $border_strong; }
 QPushButton#primary[action="stop"]:hover { background: $hover; }
 QToolButton { padding: 0; min-width: 30px; max-width: 30px; }
-QToolButton#flat, QPushButton#flat, QPushButton#link { background: transparent; border: 1px solid transparent; }
+QToolButton#flat, QPushButton#flat, QPushButton#link {
+    background: transparent; border: 1px solid transparent;
+}
 QToolButton#flat:hover, QPushButton#flat:hover { background: $hover; }
 QToolButton#flat:focus, QPushButton#flat:focus, QPushButton#link:focus { border: 1px solid $accent_text; }
 QPushButton#link { color: $accent_text; padding: 0 6px; min-height: 24px; max-height: 24px; }
@@ -62,8 +64,8 @@ QToolButton#small { min-height: 22px; max-height: 22px; min-width: 22px; max-wid
 QToolButton#small:hover { background: $hover; }
 QToolButton#small:focus { border: 1px solid $accent_text; }
 QToolButton#nav {
-    background: transparent; border: 1px solid transparent; border-radius: 8px; color: $muted; font-size: 12px;
-    min-width: 68px; max-width: 68px; min-height: 54px; max-height: 54px;
+    background: transparent; border: 1px solid transparent; border-radius: 8px;
+    color: $muted; font-size: 12px; min-width: 68px; max-width: 68px; min-height: 54px; max-height: 54px;
 }
 QToolButton#nav:hover { background: $hover; }
 QToolButton#nav:checked { background: $selected; color: $accent_text; font-weight: 600; }
@@ -96,7 +98,8 @@ QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox, QPlainTextEdit, QTextEdit {
 QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox { max-height: 30px; }
 QPlainTextEdit, QTextEdit { padding: 4px 4px; }
 QLineEdit:hover, QSpinBox:hover, QDoubleSpinBox:hover, QComboBox:hover { border-color: $muted; }
-QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus, QPlainTextEdit:focus, QTextEdit:focus {
+QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus,
+QPlainTextEdit:focus, QTextEdit:focus {
     border: 1px solid $accent_text;
 }
 QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled, QPlainTextEdit:disabled {
@@ -136,7 +139,8 @@ QProgressBar::chunk { background: $accent; border-radius: 3px; }
 QSlider::groove:horizontal { height: 4px; background: $border; border-radius: 2px; }
 QSlider::sub-page:horizontal { background: $accent; border-radius: 2px; }
 QSlider::handle:horizontal {
-    width: 14px; height: 14px; margin: -6px 0; border-radius: 8px; background: $card; border: 1px solid $accent;
+    width: 14px; height: 14px; margin: -6px 0;
+    border-radius: 8px; background: $card; border: 1px solid $accent;
 }
 QSlider::handle:horizontal:focus, QSlider::handle:horizontal:hover { background: $selected; }
 

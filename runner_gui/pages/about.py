@@ -25,9 +25,11 @@ class AboutPage(QWidget):
         self.versions_title, self.licences_title = label("title"), label("title")
         self.licences = label(wrap=True)
         self.copy = button()
-        self.versions = {
-            name: version for name in PACKAGES if (version := _version(name)) is not None
-        } | {"Python": platform.python_version(), "Qt": qVersion(), platform.system(): platform.release()}
+        self.versions = {name: version for name in PACKAGES if (version := _version(name)) is not None} | {
+            "Python": platform.python_version(),
+            "Qt": qVersion(),
+            platform.system(): platform.release(),
+        }
         self._lay_out()
         self.copy.clicked.connect(self._copy)
         language_changed.connect(self.retranslate)

@@ -25,8 +25,9 @@ from wsl_bootstrap.codes import Code
 class ModelsFlow(QObject):
     """Opens the merge and chat dialogs and links them to the pipeline."""
 
-    def __init__(self, page: QWidget, pipeline: Pipeline, banner: Banner) -> None:
+    def __init__(self, page: QWidget, pipeline: Pipeline, banner: Banner, interpreter: str = "") -> None:
         super().__init__(page)
+        self._interpreter = interpreter
         self._page, self._pipeline, self._banner = page, pipeline, banner
         self.merge_dialog: MergeDialog | None = None
         self.chats: list[ChatDialog] = []
@@ -82,18 +83,20 @@ class ModelsFlow(QObject):
             self._fail(Problem("adapter_unreadable", {"path": checkpoint, "reason": "meta.json"}))
             return None
         base = Path(info.record.params["base_model"])
-        return self.chat(base, point.adapter, tr("chat.with_checkpoint", base=base.name, step=point.meta.step))
+        return self.chat(
+            base, point.adapter, tr("chat.with_checkpoint", base=base.name, step=point.meta.step)
+        )
 
     def chat(self, model: Path, adapter: Path | None = None, name: str = "") -> ChatDialog:
         """Open a chat with a model."""
         from runner_gui.services.chat import ChatService
 
-        service = ChatService(model, adapter)
+        service = ChatService(self._interpreter)
         dialog = ChatDialog(name or model.name, service, self._page.window())
         service.setParent(dialog)
         self.chats.append(dialog)
         dialog.finished.connect(lambda _: self.chats.remove(dialog))
-        service.start()
+        service.start(model, adapter)
         dialog.show()
         return dialog
 

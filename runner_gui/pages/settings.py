@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal, QUrl
+from PySide6.QtCore import QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
@@ -40,7 +40,9 @@ class SettingsPage(QWidget):
         self.folder.set_full_text(str(workspace.root))
         self.open = button()
         self._lay_out()
-        self.language.currentIndexChanged.connect(lambda i: self.language_chosen.emit(self.language.itemData(i)))
+        self.language.currentIndexChanged.connect(
+            lambda i: self.language_chosen.emit(self.language.itemData(i))
+        )
         self.theme.currentIndexChanged.connect(lambda i: self.theme_chosen.emit(self.theme.itemData(i)))
         self.open.clicked.connect(
             lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._workspace.root)))

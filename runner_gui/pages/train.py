@@ -29,10 +29,16 @@ from trainer.contract.errors import Problem
 from trainer.contract.events import Event
 from trainer.contract.run_folder import RunFolder
 from wsl_bootstrap.codes import Code
+from wsl_bootstrap.step import Plan
 
 LOG = logging.getLogger(__name__)
 FORM_WIDTH = 356
-WORK_KEYS = {"convert": "work.convert", "environment": "work.environment", "wsl": "work.wsl", "merge": "work.merge"}
+WORK_KEYS = {
+    "convert": "work.convert",
+    "environment": "work.environment",
+    "wsl": "work.wsl",
+    "merge": "work.merge",
+}
 
 
 class TrainPage(QWidget):
@@ -64,7 +70,7 @@ class TrainPage(QWidget):
         self.stepper, self.banner = Stepper(), Banner()
         self.form = ParamForm(self.form_state, self._suggestions)
         self.run_view, self.welcome = RunView(), Welcome()
-        self.flow = ModelsFlow(self, pipeline, self.banner)
+        self.flow = ModelsFlow(self, pipeline, self.banner, settings.interpreter)
         self._lay_out()
         self._connect()
         self.form.set_advanced(settings.advanced_form)
@@ -360,23 +366,18 @@ class TrainPage(QWidget):
                 detail = f"{round(100 * view.done / view.total)} %"
             elif view.id in ("train", "use"):
                 detail = ""
-            items.append(StepItem(view.id, f"node.{view.id}", view.state, detail))
+            items.append(StepItem(view.id, f"step.{view.id}.name", view.state, detail))
             if view.state in ("applying", "probing", "verifying") and view.id in WORK_KEYS:
                 self.run_view.card.set_work(WORK_KEYS[view.id])
         self.stepper.show_steps(items)
         self._show_action()
 
-    def _on_consent(self, plans: object) -> None:
-        plans = tuple(plans)  # type: ignore[call-overload]
-        total = sum(getattr(plan, "download_bytes", 0) or 0 for plan in plans)
+    def _on_consent(self, plans: tuple[Plan, ...]) -> None:
         items = [
-            ConsentItem(
-                tr(f"step.{plan.step_id}.name"),
-                [" ".join(command) for command in getattr(plan, "commands", ())],
-                needs_admin=bool(getattr(plan, "needs_admin", False)),
-            )
+            ConsentItem(tr(f"step.{plan.step_id}.name"), [" ".join(c) for c in plan.commands], plan.admin)
             for plan in plans
         ]
+        total = sum(plan.download_bytes for plan in plans)
         dialog = ConsentDialog(items, fmt.size(total), self.window())
         dialog.answered.connect(lambda answer: self.pipeline.answer_consent(answer == "allow"))
         dialog.finished.connect(dialog.deleteLater)

@@ -124,7 +124,15 @@ class ChatDialog(QDialog):
         box.addWidget(self.scroll, 1)
         box.addWidget(self.entry)
         box.addLayout(
-            row(self.temperature_label, self.temperature, self.top_p_label, self.top_p, 1, self.stop, self.send)
+            row(
+                self.temperature_label,
+                self.temperature,
+                self.top_p_label,
+                self.top_p,
+                1,
+                self.stop,
+                self.send,
+            )
         )
 
     def _connect(self) -> None:
@@ -234,7 +242,15 @@ class ChatDialog(QDialog):
         self._show_state(failed=True)
 
     def _show_state(self, failed: bool = False) -> None:
-        name = "failed" if failed else "loading" if not self._ready else "answering" if self._answering else "ready"
+        name = (
+            "failed"
+            if failed
+            else "loading"
+            if not self._ready
+            else "answering"
+            if self._answering
+            else "ready"
+        )
         icon, role = {
             "failed": ("error", "red"),
             "loading": ("ring", "amber"),

@@ -74,9 +74,7 @@ class Question(Sheet):
 
     answered = Signal(str)
 
-    def __init__(
-        self, key: str, answers: Sequence[str], parent: QWidget | None = None, **args: Any
-    ) -> None:
+    def __init__(self, key: str, answers: Sequence[str], parent: QWidget | None = None, **args: Any) -> None:
         super().__init__(key, parent, **args)
         self.buttons: dict[str, QPushButton] = {}
         # The row reads from the way back to the advised answer at the right end.
@@ -117,7 +115,6 @@ class ConsentItem:
 
     name: str
     commands: Sequence[str] = ()
-    download_bytes: int = 0
     needs_admin: bool = False
 
 

@@ -9,7 +9,16 @@ from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLineEdit, QMenu, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QMenu,
+    QPlainTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from runner_gui.i18n import tr
 from runner_gui.widgets.controls import (
@@ -55,7 +64,9 @@ class Editor(QWidget):
 class IntEditor(Editor):
     def __init__(self, param: Param, parent: QWidget | None = None) -> None:
         self.box = CalmSpinBox()
-        self.box.setRange(int(param.lo or 0), int(min(param.hi if param.hi is not None else MAX_INT, MAX_INT)))
+        self.box.setRange(
+            int(param.lo or 0), int(min(param.hi if param.hi is not None else MAX_INT, MAX_INT))
+        )
         super().__init__(param, self.box, parent)
         self.box.valueChanged.connect(self.edited.emit)
 
@@ -251,10 +262,14 @@ class PathEditor(Editor):
     def browse(self, *, folder: bool) -> QFileDialog:
         """Open a file dialog that fills the field."""
         start = Path(self.edit.text()).parent if self.edit.text() else Path.home()
-        dialog = QFileDialog(self.window(), tr("form.choose", name=tr(f"param.{self.param.name}.label")), str(start))
+        dialog = QFileDialog(
+            self.window(), tr("form.choose", name=tr(f"param.{self.param.name}.label")), str(start)
+        )
         dialog.setFileMode(QFileDialog.FileMode.Directory if folder else QFileDialog.FileMode.ExistingFile)
         if not folder and (patterns := _PATTERNS.get(self.param.name)):
-            dialog.setNameFilters([f"{tr('form.filter_fitting')} ({patterns})", f"{tr('form.filter_all')} (*)"])
+            dialog.setNameFilters(
+                [f"{tr('form.filter_fitting')} ({patterns})", f"{tr('form.filter_all')} (*)"]
+            )
         dialog.fileSelected.connect(self._take)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()

@@ -42,9 +42,6 @@ class ParamRow(QWidget):
 
     def _lay_out(self) -> None:
         head = row(self.name, self.dot, self.reset, 1, spacing=4)
-        texts = QVBoxLayout()
-        texts.setSpacing(0)
-        texts.addLayout(head)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
@@ -54,6 +51,9 @@ class ParamRow(QWidget):
             column.addWidget(self.help)
         else:
             self.editor.setFixedWidth(EDITOR_WIDTH)
+            texts = QVBoxLayout()
+            texts.setSpacing(0)
+            texts.addLayout(head)
             texts.addWidget(self.help)
             right = QVBoxLayout()
             right.setSpacing(2)
