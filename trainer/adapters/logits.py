@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from trainer.adapters import package_logits
 from trainer.adapters.files import read_adapter
 from trainer.adapters.lora import attach_adapter
 from trainer.contract.errors import AppError, Problem
@@ -82,8 +84,10 @@ def _difference(a: Tensor, b: Tensor) -> float:
 
 def _package_logits(merged: Path, tokens: list[int], check_stop: Callable[[], None]) -> Tensor:
     """Logits [V] by the package, in a process of its own: it is configured by environment variables."""
-    command = [sys.executable, "-m", "trainer.adapters.package_logits", str(merged), json.dumps(tokens)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # By its path, so that it starts whatever the working folder; it imports nothing of this package.
+    command = [sys.executable, package_logits.__file__, str(merged.resolve()), json.dumps(tokens)]
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     deadline_s = time.monotonic() + _TIMEOUT_S
     try:
         while True:

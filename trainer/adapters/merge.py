@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import shutil
 import time
 import zlib
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from trainer.adapters.files import LORA_A, LORA_B, AdapterFile, check_fits, lora_modules, open_adapter
 from trainer.adapters.logits import LogitsCheck, compare_logits
+from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import AppError, InputError, Problem
 from trainer.contract.files import disk_error, fsync_folder
 from trainer.models.checkpoint import CheckpointFile, as_tensor, open_checkpoint
@@ -138,7 +140,7 @@ def merge(
     started_s = time.monotonic()
     output = Path(output)
     tick = _Ticker(on_progress, should_stop)
-    job = _prepare(Path(base), Path(adapter), output, alpha, dtype)
+    job = _prepare(Path(base), Path(adapter), output, alpha, dtype, tick)
     warnings = list(job.warnings)
     for warning in warnings:
         _tell(on_warning, warning)
@@ -184,7 +186,9 @@ def _tell(on_warning: Callable[[Problem], None] | None, problem: Problem) -> Non
         on_warning(problem)
 
 
-def _prepare(base: Path, adapter: Path, output: Path, alpha: float | None, dtype: str | None) -> _Job:
+def _prepare(
+    base: Path, adapter: Path, output: Path, alpha: float | None, dtype: str | None, tick: _Ticker
+) -> _Job:
     """Open and check everything; nothing is written but the output's folder."""
     if output.exists():
         raise InputError("merge_output_exists", path=str(output))
@@ -192,26 +196,40 @@ def _prepare(base: Path, adapter: Path, output: Path, alpha: float | None, dtype
     spec = detect_file(base_file)
     adapter_file = open_adapter(adapter)
     check_fits(adapter_file, base_file.infos, base)
-    meta = adapter_file.meta
-    if meta is not None and meta.generation.partition(".")[0] != spec.generation.partition(".")[0]:
-        raise InputError(
-            "adapter_mismatch", path=str(adapter), tensors=f"RWKV-{meta.generation}", base=str(base)
-        )
     warnings: list[Problem] = []
-    if meta is not None and (meta.base_bytes != base_file.nbytes or meta.base_sha256 != base_file.sha256()):
-        warnings.append(Problem("adapter_base_differs", {"adapter_base": meta.base_name, "base": base.name}))
-    recorded = None if meta is None else meta.alpha
-    if recorded is not None and alpha is not None and alpha != recorded:
-        warnings.append(Problem("adapter_alpha_differs", {"given": alpha, "recorded": recorded}))
-    used = alpha if recorded is None else recorded
-    if adapter_file.rank is None:
-        used = None
-    elif used is None:
-        raise InputError("adapter_alpha_unknown", path=str(adapter), r=adapter_file.rank)
+    meta = adapter_file.meta
+    if meta is not None:
+        if meta.generation.partition(".")[0] != spec.generation.partition(".")[0]:
+            described = f"RWKV-{meta.generation}"
+            raise InputError("adapter_mismatch", path=str(adapter), tensors=described, base=str(base))
+        if not _is_base_of(meta, base_file, tick):
+            names = {"adapter_base": meta.base_name, "base": base.name}
+            warnings.append(Problem("adapter_base_differs", names))
+        if meta.alpha is not None and alpha not in (None, meta.alpha):
+            warnings.append(Problem("adapter_alpha_differs", {"given": alpha, "recorded": meta.alpha}))
+    used = _alpha(adapter_file, alpha)
     plan = {name: TensorPlan(dtype or info.dtype, info.shape) for name, info in base_file.infos.items()}
     job = _Job(base_file, spec, adapter_file, used, plan, tuple(warnings))
     _require_space(output, job.nbytes)
     return job
+
+
+def _is_base_of(meta: AdapterMeta, base: CheckpointFile, tick: _Ticker) -> bool:
+    """Whether the adapter was trained on this very file; its size tells most others without reading them."""
+    if meta.base_bytes != base.nbytes:
+        return False
+    return meta.base_sha256 == base.sha256(lambda done, total: tick.check_stop())
+
+
+def _alpha(adapter: AdapterFile, given: float | None) -> float | None:
+    """The metadata's alpha, else the given one; None where there is nothing to scale."""
+    if adapter.rank is None:
+        return None
+    recorded = None if adapter.meta is None else adapter.meta.alpha
+    used = given if recorded is None else recorded
+    if used is None:
+        raise InputError("adapter_alpha_unknown", path=str(adapter.file.path), r=adapter.rank)
+    return used
 
 
 def _require_space(output: Path, nbytes: int) -> None:
@@ -228,7 +246,7 @@ def _require_space(output: Path, nbytes: int) -> None:
 def _unfinished(output: Path) -> Iterator[Path]:
     """A name beside the output for the file that is being made; gone when an error or a stop ends it."""
     # Ends in .pth because the package `rwkv` adds that to what it loads.
-    part = output.with_name(f".merging-{os.getpid()}.pth")
+    part = output.with_name(f".merging-{secrets.token_hex(6)}.pth")
     try:
         yield part
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`python -m trainer.adapters.package_logits MODEL.pth '[1, 2]'`: logits of the last token by `rwkv`."""
+"""`python package_logits.py MODEL.pth '[1, 2]'`: the last token's logits by the package `rwkv`."""
 
 from __future__ import annotations
 

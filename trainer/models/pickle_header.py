@@ -2,14 +2,14 @@
 
 Every global of the pickle is looked up in a short table of inert stand-ins; any other ends the reading.
 Storages are not loaded: a tensor becomes a `TensorRef` with its storage's key, offset, shape and strides.
+The stand-ins are named tuples, because a pickle can set the state of any object that lets itself be set.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from trainer.models.stored import BY_TORCH_NAME, DTYPES, DType
 
@@ -45,8 +45,7 @@ class ForbiddenGlobalError(Exception):
         super().__init__(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class StorageRef:
+class StorageRef(NamedTuple):
     """A storage by its key; `dtype` is None where the pickle leaves it untyped."""
 
     key: str
@@ -54,8 +53,7 @@ class StorageRef:
     numel: int
 
 
-@dataclass(frozen=True, slots=True)
-class TensorRef:
+class TensorRef(NamedTuple):
     """A tensor of a pickle; `start` and `stride` in elements of `dtype`."""
 
     storage: StorageRef
@@ -65,16 +63,14 @@ class TensorRef:
     stride: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _TypeName:
+class _TypeName(NamedTuple):
     """Stands for a storage class (dtype None: untyped) or a dtype."""
 
     dtype: DType | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Rebuild:
-    """Stands for torch's rebuilding functions. Frozen, with slots: a pickle can't alter it."""
+class _Rebuild(NamedTuple):
+    """Stands for torch's rebuilding functions."""
 
     kind: str
 

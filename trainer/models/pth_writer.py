@@ -114,11 +114,10 @@ def state_dict_pickle(plan: Mapping[str, TensorPlan]) -> bytes:
     parts = [b"\x80\x02}("]
     for index, (name, tensor) in enumerate(plan.items()):
         storage = f"ctorch\n{_STORAGE_OF[tensor.dtype]}\n".encode()
-        parts += [
-            _text(name), b"ctorch._utils\n_rebuild_tensor_v2\n((",
-            _text("storage"), storage, _text(str(index)), _text("cpu"), _number(tensor.numel), b"tQ", _number(0), _numbers(tensor.shape),
-            _numbers(row_major(tensor.shape)), b"\x89ccollections\nOrderedDict\n)RtR",
-        ]  # fmt: skip
+        parts += [_text(name), b"ctorch._utils\n_rebuild_tensor_v2\n(("]
+        parts += [_text("storage"), storage, _text(str(index)), _text("cpu"), _number(tensor.numel), b"tQ"]
+        parts += [_number(0), _numbers(tensor.shape), _numbers(row_major(tensor.shape))]
+        parts += [b"\x89ccollections\nOrderedDict\n)RtR"]
     return b"".join([*parts, b"u."])
 
 
