@@ -18,7 +18,7 @@ QToolTip { background: $card; color: $text; border: 1px solid $border_strong; pa
 QLabel { background: transparent; }
 #title { font-size: 15px; font-weight: 600; }
 #heading { font-size: 20px; font-weight: 600; }
-#group { color: $muted; font-size: 12px; font-weight: 600; }
+#group { color: $muted; font-size: 12px; font-weight: 600; padding-top: 8px; }
 #muted, #help, #unit, #caption { color: $muted; }
 #help, #caption { font-size: 12px; }
 #value { font-size: 15px; font-weight: 600; }
@@ -68,7 +68,7 @@ QToolButton#nav {
     color: $muted; font-size: 12px; min-width: 68px; max-width: 68px; min-height: 54px; max-height: 54px;
 }
 QToolButton#nav:hover { background: $hover; }
-QToolButton#nav:checked { background: $selected; color: $accent_text; font-weight: 600; }
+QToolButton#nav:checked { background: $selected; color: $accent_text; }
 QToolButton#nav:focus { border: 1px solid $accent_text; }
 QToolButton::menu-indicator { image: none; }
 
@@ -77,7 +77,7 @@ QPushButton#tab {
     color: $muted; padding: 0 4px; margin: 0 6px 0 0; min-height: 28px; max-height: 28px;
 }
 QPushButton#tab:hover { color: $text; }
-QPushButton#tab:checked { color: $accent_text; border-bottom: 2px solid $accent_text; font-weight: 600; }
+QPushButton#tab:checked { color: $accent_text; border-bottom: 2px solid $accent_text; }
 QPushButton#tab:focus { background: $hover; }
 QPushButton#segment {
     background: transparent; border: 1px solid $border_strong; color: $muted; padding: 0 10px;
@@ -88,7 +88,7 @@ QPushButton#segment[place="last"] {
     border-top-right-radius: 6px; border-bottom-right-radius: 6px; border-left: none;
 }
 QPushButton#segment:hover { background: $hover; }
-QPushButton#segment:checked { background: $selected; color: $accent_text; font-weight: 600; }
+QPushButton#segment:checked { background: $selected; color: $accent_text; }
 QPushButton#segment:focus { border-color: $accent_text; }
 
 QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox, QPlainTextEdit, QTextEdit {
@@ -110,9 +110,6 @@ QLineEdit[tone="advice"], QSpinBox[tone="advice"], QDoubleSpinBox[tone="advice"]
 }
 QLineEdit[tone="error"], QSpinBox[tone="error"], QDoubleSpinBox[tone="error"], QComboBox[tone="error"] {
     border-color: $red;
-}
-QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {
-    width: 0; border: none;
 }
 QComboBox::drop-down { border: none; width: 26px; }
 QComboBox::down-arrow { image: url("$icons/arrow_grey.svg"); width: 16px; height: 16px; }

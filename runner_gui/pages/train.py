@@ -32,7 +32,7 @@ from wsl_bootstrap.codes import Code
 from wsl_bootstrap.step import Plan
 
 LOG = logging.getLogger(__name__)
-FORM_WIDTH = 356
+FORM_WIDTH = 364
 WORK_KEYS = {
     "convert": "work.convert",
     "environment": "work.environment",
@@ -60,7 +60,8 @@ class TrainPage(QWidget):
         self.setAcceptDrops(True)
         self.workspace, self.settings, self.pipeline = workspace, settings, pipeline
         self.store = RunStore(workspace.runs)
-        self.form_state = FormState(workspace.demo_params(), self)
+        self._demo = workspace.demo_params()
+        self.form_state = FormState(self._demo, self)
         for name, value in settings.last_params.items():
             if name in self.form_state.values:
                 self.form_state.set(name, tuple(value) if isinstance(value, list) else value)
@@ -152,6 +153,7 @@ class TrainPage(QWidget):
 
     def load(self) -> None:
         """What may wait until the window is on the screen: the plot, the runs, the probes."""
+        self.setFocus()
         self.run_view.chart.load()
         self.pipeline.refresh()
         self.look_for_runs()
@@ -277,8 +279,8 @@ class TrainPage(QWidget):
         self.primary.style().polish(self.primary)
         self.reason.setText(tr(action.reason_key) if action.reason_key else "")
         self.reason.setVisible(action.reason_key is not None)
-        demo = self.workspace.demo_data()
-        self.welcome.set_demo(demo is not None and self.form_state.values["data"] == str(demo))
+        demo, values = self._demo, self.form_state.values
+        self.welcome.set_demo(all(n in demo and values[n] == demo[n] for n in ("base_model", "data")))
 
     # The run
 

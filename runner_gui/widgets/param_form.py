@@ -16,7 +16,7 @@ from runner_gui.widgets.problem_text import problem_line
 from trainer.contract.errors import Problem
 from trainer.contract.params import GROUPS, PARAMS, Param
 
-EDITOR_WIDTH = 116
+EDITOR_WIDTH = 104
 
 
 class ParamRow(QWidget):
@@ -28,7 +28,7 @@ class ParamRow(QWidget):
         self.name = label()
         self.name.setBuddy(editor.field)
         self.unit = label("unit")
-        self.dot = IconLabel("dot", "accent_text", 12)
+        self.dot = IconLabel("dot", "accent_text", 10)
         self.reset = IconButton("reset", look="small", size=14)
         self.help = label("help", wrap=True)
         self.problem = label("red", wrap=True)
@@ -41,7 +41,7 @@ class ParamRow(QWidget):
         self.show_changed(False)
 
     def _lay_out(self) -> None:
-        head = row(self.name, self.dot, self.reset, 1, spacing=4)
+        head = row(self.name, self.dot, self.reset, 1, spacing=2)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
