@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -96,20 +97,18 @@ class RunFollower(QObject):
             return []
         return events
 
-    def _new_lines(self) -> list[str]:
+    def _new_lines(self) -> Iterator[str]:
         try:
             with open(self.folder.log, "rb") as file:
                 file.seek(self._log_offset)
-                block = file.read(4 * MAX_LINE_BYTES)
+                block = file.read()
         except OSError:
-            return []
+            return
         end = block.rfind(b"\n") + 1
-        if not end and len(block) >= MAX_LINE_BYTES:
-            end = len(block)
         self._log_offset += end
-        return [
-            line.rpartition(b"\r")[2].decode("utf-8", errors="replace") for line in block[:end].splitlines()
-        ]
+        for line in block[:end].split(b"\n")[:-1]:
+            # A progress bar repaints its line: what it showed last is the line.
+            yield line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", errors="replace")
 
 
 def _whole_size(path: Path) -> int:
