@@ -18,7 +18,7 @@ QToolTip { background: $card; color: $text; border: 1px solid $border_strong; pa
 QLabel { background: transparent; }
 #title { font-size: 15px; font-weight: 600; }
 #heading { font-size: 20px; font-weight: 600; }
-#group { color: $muted; font-size: 12px; font-weight: 600; padding-top: 8px; }
+#group { color: $muted; font-size: 12px; font-weight: 600; }
 #muted, #help, #unit, #caption { color: $muted; }
 #help, #caption { font-size: 12px; }
 #value { font-size: 15px; font-weight: 600; }
@@ -96,6 +96,7 @@ QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox, QPlainTextEdit, QTextEdit {
     min-height: 30px; selection-background-color: $accent; selection-color: $on_accent;
 }
 QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox { max-height: 30px; }
+QSpinBox, QDoubleSpinBox { padding: 0; }
 QPlainTextEdit, QTextEdit { padding: 4px 4px; }
 QLineEdit:hover, QSpinBox:hover, QDoubleSpinBox:hover, QComboBox:hover { border-color: $muted; }
 QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus,
@@ -110,6 +111,9 @@ QLineEdit[tone="advice"], QSpinBox[tone="advice"], QDoubleSpinBox[tone="advice"]
 }
 QLineEdit[tone="error"], QSpinBox[tone="error"], QDoubleSpinBox[tone="error"], QComboBox[tone="error"] {
     border-color: $red;
+}
+QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {
+    subcontrol-origin: border; subcontrol-position: top right; width: 0; border: none;
 }
 QComboBox::drop-down { border: none; width: 26px; }
 QComboBox::down-arrow { image: url("$icons/arrow_grey.svg"); width: 16px; height: 16px; }

@@ -59,7 +59,9 @@ class AboutPage(QWidget):
         column.setSpacing(12)
         column.addWidget(self.heading)
         column.addWidget(self.sentence)
-        column.addLayout(row(card, spacing=0))
+        across = row(card, 1, spacing=0)
+        across.setStretch(0, 100)
+        column.addLayout(across)
         column.addStretch(1)
 
     def retranslate(self) -> None:

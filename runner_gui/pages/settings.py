@@ -65,7 +65,9 @@ class SettingsPage(QWidget):
         column.setContentsMargins(32, 24, 32, 24)
         column.setSpacing(16)
         column.addWidget(self.heading)
-        column.addLayout(row(card, spacing=0))
+        across = row(card, 1, spacing=0)
+        across.setStretch(0, 100)
+        column.addLayout(across)
         column.addStretch(1)
 
     def _line(self, name: str, field: QWidget) -> QHBoxLayout:

@@ -90,9 +90,9 @@ class Banner(QFrame):
         across.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)
         across.addLayout(words, 1)
         across.addWidget(self.close_button, 0, Qt.AlignmentFlag.AlignTop)
-        self._foot.addStretch(1)
         self._foot.addWidget(self.details_button)
         self._foot.addWidget(self.copy_button)
+        self._foot.addStretch(1)
 
     @property
     def notice(self) -> Notice | None:

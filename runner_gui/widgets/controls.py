@@ -253,7 +253,8 @@ def restyle(widget: QWidget, name: str, value: str) -> None:
 
 def _calm(box: QSpinBox | QDoubleSpinBox) -> None:
     box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+    # The style sheet gives the arrows no width; without arrows (NoButtons) it gives the text none.
+    box.lineEdit().setTextMargins(8, 0, 8, 0)
     box.setMinimumWidth(72)
 
 

@@ -143,6 +143,7 @@ class ParamForm(QScrollArea):
         column.setSpacing(12)
         for group in GROUPS:
             heading = label("group")
+            heading.setContentsMargins(0, 8, 0, 0)
             self.headings[group] = heading
             column.addWidget(heading)
             for param in (p for p in PARAMS.values() if p.group == group):
