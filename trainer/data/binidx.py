@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainer.contract.errors import InputError
-from trainer.contract.files import atomic_write, disk_error, fsync_folder
+from trainer.contract.files import disk_error, fsync_folder
 
 MAGIC = b"MMIDIDX\x00\x00"
 CACHED_MAGIC = b"TNTIDX\x00\x00"
@@ -152,21 +152,22 @@ class BinidxWriter:
     def finish(self, meta: ConvertMeta) -> None:
         """Write the index and give the files their names; the index comes last, and without it nothing is."""
         try:
-            part(self._prefix, "idx").unlink(missing_ok=True)
-            part(self._prefix, "json").unlink(missing_ok=True)
-            for suffix, file in self._files.items():
+            for suffix in ("json", "idx"):
+                self._files[suffix] = _temporary(part(self._prefix, suffix))
+            self._files["json"].write(meta.model_dump_json(indent=2).encode() + b"\n")
+            self._write_index(self._files["idx"])
+            for file in self._files.values():
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
+            # An earlier index would describe the new tokens wrongly while the names change one by one.
+            part(self._prefix, "idx").unlink(missing_ok=True)
+            for suffix, file in self._files.items():
                 Path(file.name).replace(part(self._prefix, suffix))
             fsync_folder(self._prefix.parent)
         except OSError as error:
             raise disk_error(error, self._prefix) from error
         self._files.clear()
-        with atomic_write(part(self._prefix, "json")) as file:
-            file.write(meta.model_dump_json(indent=2).encode() + b"\n")
-        with atomic_write(part(self._prefix, "idx")) as file:
-            self._write_index(file)
 
     def _write_index(self, file: IO[bytes]) -> None:
         n = self.documents

@@ -16,10 +16,11 @@ _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-# charset-normalizer's measures, 0 to 1: chaos is how unlike writing the decoded text is, coherence how like a
-# language. Several encodings may decode a text with a few foreign characters equally well; then none is taken.
-_MAX_CHAOS = 0.05
+# charset-normalizer's measures, 0 to 1: chaos is how unlike writing the decoded text is, coherence how like
+# a language. Several encodings may decode a few foreign characters equally well; then none is taken.
+_MAX_CHAOS = 0.1
 _MIN_LEAD = 0.05
+_MIN_COHERENCE_LEAD = 0.1
 _MIN_LATIN_COHERENCE = 0.2  # every byte string but a few is cp1252
 _MAX_CONTROL_SHARE = 0.01
 _CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
@@ -84,8 +85,13 @@ def _legacy_encoding(sample: bytes) -> str | None:
     if not matches:
         return None
     best, others = matches[0], matches[1:]
-    if best.chaos > _MAX_CHAOS or any(match.chaos - best.chaos < _MIN_LEAD for match in others):
+    if best.chaos > _MAX_CHAOS:
         return None
-    if best.encoding == "cp1252" and best.coherence < _MIN_LATIN_COHERENCE:
-        return None
-    return best.encoding
+    if best.encoding == "cp1252":
+        # Latin letters in place of an East Asian word look like a language too, so nothing else may fit.
+        return best.encoding if not others and best.coherence >= _MIN_LATIN_COHERENCE else None
+    leads = all(
+        match.chaos - best.chaos >= _MIN_LEAD or best.coherence - match.coherence >= _MIN_COHERENCE_LEAD
+        for match in others
+    )
+    return best.encoding if leads else None

@@ -162,7 +162,7 @@ def _parse(line: bytes) -> Any:
         # orjson refuses lone surrogates and NaN, which files in use contain; json takes them.
         pass
     try:
-        return json.loads(line.decode("utf-8"))
+        return json.loads(line.rstrip().decode("utf-8"))
     except UnicodeDecodeError as error:
         raise _BadLineError(_NOT_UTF8) from error
     except json.JSONDecodeError as error:
