@@ -102,7 +102,7 @@ class RunView(QWidget):
         self.below.body.addLayout(row(*self.tabs.values(), 1, spacing=4))
         self.below.body.addWidget(self._pages, 1)
         self.set_tab(TABS[0])
-        for card, height in ((self.chart, 216), (self.below, 176)):
+        for card, height in ((self.chart, 216), (self.below, 160)):
             card.setMinimumHeight(height)
             card.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         column = QVBoxLayout(self)

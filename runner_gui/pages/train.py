@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
 from runner_gui.model.form import FormState
@@ -110,7 +110,14 @@ class TrainPage(QWidget):
         left.body.addLayout(foot)
         self._right = QStackedWidget()
         self._right.addWidget(self.welcome)
-        self._right.addWidget(self.run_view)
+        # A banner on a small window leaves less room than the cards need: then they scroll.
+        self._run_room = QScrollArea()
+        self._run_room.setWidgetResizable(True)
+        self._run_room.setFrameShape(QScrollArea.Shape.NoFrame)
+        self._run_room.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.run_view.setObjectName("scroll_body")
+        self._run_room.setWidget(self.run_view)
+        self._right.addWidget(self._run_room)
         columns = QHBoxLayout()
         columns.setSpacing(12)
         columns.addWidget(left)
@@ -240,7 +247,7 @@ class TrainPage(QWidget):
         self.form_changed.emit()
         self.banner.dismiss()
         self.run_view.log.clear()
-        self._right.setCurrentWidget(self.run_view)
+        self._right.setCurrentWidget(self._run_room)
         self.run_view.show_work("work.starting")
         self.pipeline.start(params)
 
@@ -289,7 +296,7 @@ class TrainPage(QWidget):
         return self.run_view.folder
 
     def _show_run(self, folder: RunFolder, status: str) -> None:
-        self._right.setCurrentWidget(self.run_view)
+        self._right.setCurrentWidget(self._run_room)
         self.run_view.show_run(folder, status)
 
     def _on_run_started(self, path: str) -> None:
@@ -354,7 +361,7 @@ class TrainPage(QWidget):
 
     def show_log(self) -> None:
         """Bring the log to the front."""
-        self._right.setCurrentWidget(self.run_view)
+        self._right.setCurrentWidget(self._run_room)
         self.run_view.set_tab("log")
         self.run_view.log.text.setFocus()
 

@@ -58,16 +58,15 @@ class LossChart(Card):
         self.retranslate()
 
     def _lay_out(self) -> None:
-        self.body.addLayout(row(*self.tabs.values(), 1, self.readout, spacing=4))
+        self.body.addLayout(row(*self.tabs.values(), 1, spacing=4))
+        self.body.addLayout(row(self.legend, 1, self.readout))
         self._space = QWidget()
         self._space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self._space.setMinimumHeight(120)
+        self._space.setMinimumHeight(96)
         self._room = QVBoxLayout(self._space)
         self._room.setContentsMargins(0, 0, 0, 0)
         self.body.addWidget(self._space, 1)
-        self.body.addLayout(
-            row(self.legend, 1, self.smooth_label, self.smooth, self.log_scale, self.outliers, spacing=12)
-        )
+        self.body.addLayout(row(1, self.smooth_label, self.smooth, self.log_scale, self.outliers, spacing=12))
 
     def load(self) -> None:
         """Make the plot (imports pyqtgraph, which takes a while) and start drawing."""
@@ -130,7 +129,7 @@ class LossChart(Card):
         ]
         self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.legend.setText(
-            "&nbsp;&nbsp; ".join(
+            "&nbsp;&nbsp;&nbsp; ".join(
                 f'<span style="color:{theme.color(role).name()}">{mark}</span>&nbsp;{words}'
                 for role, mark, words in parts
             )

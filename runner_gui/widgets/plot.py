@@ -46,7 +46,7 @@ class Plot(pg.PlotWidget):
         self.setMenuEnabled(False)
         self.hideButtons()
         self.setFrameShape(self.Shape.NoFrame)
-        self.setMinimumHeight(120)
+        self.setMinimumHeight(96)
         self._item = self.getPlotItem()
         self._raw = pg.PlotDataItem()
         self._main = pg.PlotDataItem()
