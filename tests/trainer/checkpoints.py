@@ -6,12 +6,16 @@ gets noise, so that a wrong or forgotten path changes the logits.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+
+from trainer.adapters.files import write_adapter
+from trainer.contract.adapter_meta import AdapterMeta
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 RANKS_7 = {"w": 8, "a": 12, "v": 16, "g": 20}
@@ -217,4 +221,47 @@ def make_checkpoint(path: Path, generation: str = "7", **options: object) -> dic
     """Write a random model to `path` with torch.save; what was written (see `checkpoint_tensors`)."""
     tensors = checkpoint_tensors(generation, **options)  # type: ignore[arg-type]
     torch.save(tensors, path)
+    return tensors
+
+
+def make_adapter(
+    path: Path,
+    base: Path,
+    *,
+    r: int = 4,
+    alpha: float = 8.0,
+    size: float = 0.05,
+    seed: int = 1,
+    full: tuple[str, ...] = ("blocks.0.ln1.weight", "blocks.1.att.x_r"),
+    with_meta: bool = True,
+    **meta: object,
+) -> dict[str, torch.Tensor]:
+    """Write a LoRA on every projection of a base model; its tensors.
+
+    Args:
+        size: standard deviation of B's elements. full: tensors that were trained in full.
+        with_meta: False writes what other trainers write: bf16, without metadata.
+        meta: fields of the metadata that should differ from the truth.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.load(base, weights_only=True)
+    tensors: dict[str, torch.Tensor] = {}
+    for name, weight in weights.items():
+        module = name.removesuffix(".weight")
+        if module.rpartition(".")[2] in ("receptance", "key", "value", "output", "gate"):
+            rows, columns = weight.shape
+            tensors[f"{module}.lora_A"] = torch.randn(r, columns, generator=generator)
+            tensors[f"{module}.lora_B"] = torch.randn(rows, r, generator=generator) * size
+        if name in full:
+            tensors[name] = weight.float() + 0.1 * torch.randn(weight.shape, generator=generator)
+    if not with_meta:
+        torch.save({name: tensor.bfloat16() for name, tensor in tensors.items()}, path)
+        return {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    truth = {
+        "method": "lora", "r": r, "alpha": alpha, "parts": ("att", "ffn"), "generation": "7", "n_layer": 2,
+        "n_embd": 64, "base_name": base.name, "base_bytes": base.stat().st_size,
+        "base_sha256": hashlib.sha256(base.read_bytes()).hexdigest(), "run_id": "run", "step": 10, "epoch": 1,
+        "tokens": 1000, "trainer": "test",
+    }  # fmt: skip
+    write_adapter(path, tensors, AdapterMeta.model_validate(truth | meta))
     return tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,14 @@ def _load(name: str) -> Any:
     return module
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the trainer remembers between runs out of the home folder of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_checkpoint() -> Callable[..., Any]:
     """`make_checkpoint(path, generation="7", n_layer=…, …)`: a file by torch.save, and what is in it."""
@@ -34,3 +42,9 @@ def make_checkpoint() -> Callable[..., Any]:
 def checkpoint_tensors() -> Callable[..., Any]:
     """`checkpoint_tensors(generation="7", …) -> dict[str, torch.Tensor]`, in memory only."""
     return _load("checkpoints").checkpoint_tensors
+
+
+@pytest.fixture(scope="session")
+def make_adapter() -> Callable[..., Any]:
+    """`make_adapter(path, base_path, r=4, alpha=8.0, …)`: a LoRA of a checkpoint, and its tensors."""
+    return _load("checkpoints").make_adapter
