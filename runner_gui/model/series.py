@@ -196,13 +196,16 @@ class RunSeries:
         step = event["step"]
         same = next((row for row in self.checkpoints if row.step == step), None)
         kind = event.get("kind") or (same.kind if same else "periodic")
+        loss, val_loss = _optional(event.get("loss")), _optional(event.get("val_loss"))
+        if val_loss is None:
+            val_loss = next((p.loss for p in reversed(self.evals) if p.step == step), None)
         row = CheckpointRow(
             step=step,
             kind=kind,
             path=str(event.get("path") or (same.path if same else "")),
             bytes=int(event.get("bytes") or (same.bytes if same else 0)),
-            loss=self._smoothed_at(step),
-            val_loss=next((p.loss for p in reversed(self.evals) if p.step == step), None),
+            loss=loss if loss is not None else self._smoothed_at(step),
+            val_loss=val_loss,
             best=kind == "best" or (same is not None and same.best),
         )
         kept = [other for other in self.checkpoints if other.step != step]
