@@ -20,7 +20,7 @@ QLabel { background: transparent; }
 #heading { font-size: 20px; font-weight: 600; }
 #group { color: $muted; font-size: 12px; font-weight: 600; }
 #muted, #help, #unit, #caption { color: $muted; }
-#help, #caption { font-size: 12px; }
+#help, #caption, #unit { font-size: 12px; }
 #value { font-size: 15px; font-weight: 600; }
 #amber { color: $amber; font-size: 12px; }
 #red { color: $red; font-size: 12px; }
@@ -46,7 +46,9 @@ QPushButton#primary, QPushButton:default#confirm {
 }
 QPushButton#primary { min-height: 38px; max-height: 38px; font-size: 14px; }
 QPushButton#primary:hover, QPushButton:default#confirm:hover { background: $accent_hover; }
-QPushButton#primary:focus, QPushButton:default#confirm:focus { border: 2px solid $text; }
+QPushButton#primary:focus, QPushButton:default#confirm:focus { border: 2px solid $text; padding: 0 11px; }
+QPushButton:default#confirm:focus { min-height: 28px; max-height: 28px; }
+QPushButton#primary:focus { min-height: 36px; max-height: 36px; }
 QPushButton#primary:disabled { background: $hover; color: $muted; border-color: $border; }
 QPushButton#primary[action="stop"] { background: $card; color: $text; border-color: $border_strong; }
 QPushButton#primary[action="stop"]:hover { background: $hover; }

@@ -42,6 +42,7 @@ class Roles:
     green_surface: str
     info_surface: str
     curve_raw: str
+    point: str  # validation points
     grid: str
 
 
@@ -51,7 +52,7 @@ LIGHT = Roles(
     accent="#2563eb", accent_hover="#1d54cf", on_accent="#ffffff", accent_text="#1d56d0",
     amber="#855300", amber_surface="#fdf4e3", red="#b42318", red_surface="#fdeeec",
     green="#14703f", green_surface="#e9f6ee", info_surface="#eaf1fe",
-    curve_raw="#b4bbc5", grid="#e9ebee",
+    curve_raw="#b4bbc5", point="#c27400", grid="#e9ebee",
 )  # fmt: skip
 DARK = Roles(
     window="#15171b", card="#1d2025", field="#17191d", hover="#282c32", selected="#22314f",
@@ -59,7 +60,7 @@ DARK = Roles(
     accent="#2f6be6", accent_hover="#3f7af0", on_accent="#ffffff", accent_text="#82acff",
     amber="#e6b04f", amber_surface="#30281a", red="#ff9389", red_surface="#371f1f",
     green="#62c78e", green_surface="#1a2d23", info_surface="#1c2a44",
-    curve_raw="#5d6673", grid="#292d33",
+    curve_raw="#5d6673", point="#e6b04f", grid="#292d33",
 )  # fmt: skip
 
 TEXT_ROLES = ("text", "muted", "accent_text", "amber", "red", "green")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtWidgets import QButtonGroup, QPushButton, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from runner_gui.i18n import has, language_changed, tr
-from runner_gui.model.series import RunSeries
+from runner_gui.model.series import CheckpointRow, RunSeries
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.checkpoint_table import CheckpointTable, TableRow
 from runner_gui.widgets.controls import Card, button, label, row
@@ -181,7 +182,7 @@ class RunView(QWidget):
     def _refresh(self) -> None:
         self.card.refresh()
         self.chart.data_changed()
-        rows = [TableRow(point, _written(point.path)) for point in self.series.checkpoints]
+        rows = [self._row(point) for point in self.series.checkpoints]
         self.checkpoints.show_rows(rows, can_continue=self._can_continue)
         samples = self.series.samples[-6:][::-1]
         self.samples.setText(
@@ -195,6 +196,11 @@ class RunView(QWidget):
             count = counts.get(name)
             tab.setText(tr(f"tabs.{name}") + (f" {count}" if count else ""))
         self.series_changed.emit()
+
+    def _row(self, point: CheckpointRow) -> TableRow:
+        """The checkpoint with its whole path (events name it inside the run folder) and its time."""
+        path = point.path if self.folder is None else str(self.folder.path / point.path)
+        return TableRow(replace(point, path=path), _written(path))
 
     @staticmethod
     def _line(event: Event) -> str:

@@ -66,6 +66,7 @@ class CheckpointTable(QWidget):
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(COLUMNS.index("time"), QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(COLUMNS.index("actions"), QHeaderView.ResizeMode.Fixed)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.empty = label("muted", wrap=True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -97,13 +98,19 @@ class CheckpointTable(QWidget):
 
     def _fill(self) -> None:
         self._stack.setCurrentWidget(self.table if self._rows else self.empty)
+        self.table.setRowCount(0)  # the old rows' buttons go at once, not when the event loop gets to it
         self.table.setRowCount(len(self._rows))
+        width = 0
         for index, shown in enumerate(self._rows):
             for column, text in enumerate(self._texts(shown)):
                 self.table.setItem(index, column, QTableWidgetItem(text))
             if shown.checkpoint.best:
                 self.table.item(index, 0).setIcon(QIcon(theme.pixmap("star", "amber", 16)))
-            self.table.setCellWidget(index, len(COLUMNS) - 1, self._actions(shown.checkpoint))
+            actions = self._actions(shown.checkpoint)
+            self.table.setCellWidget(index, len(COLUMNS) - 1, actions)
+            width = max(width, actions.sizeHint().width())
+        # Fitting a column to its contents does not look at widgets.
+        self.table.setColumnWidth(len(COLUMNS) - 1, width)
 
     @staticmethod
     def _texts(shown: TableRow) -> list[str]:

@@ -37,7 +37,8 @@ class Sheet(QDialog):
         column.setSpacing(12)
         column.addWidget(self.title)
         column.addWidget(self.sentence)
-        column.addLayout(self.content, 1)
+        column.addLayout(self.content)
+        column.addStretch(1)
         column.addSpacing(4)
         column.addLayout(self.foot)
         self._keys: dict[QPushButton, str] = {}

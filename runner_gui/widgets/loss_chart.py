@@ -124,7 +124,7 @@ class LossChart(Card):
         parts = [
             ("accent_text", "━", tr("chart.legend_smoothed")),
             ("muted", "─", tr("chart.legend_raw")),
-            ("amber", "●", tr("chart.legend_val")),
+            ("point", "●", tr("chart.legend_val")),
             ("muted", "┆", tr("chart.legend_checkpoint")),
         ]
         self.legend.setTextFormat(Qt.TextFormat.RichText)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from runner_gui.i18n import has, language_changed, tr
@@ -182,7 +182,8 @@ class ParamForm(QScrollArea):
         """Scroll to a parameter and put the cursor into it."""
         line = self.rows[name]
         line.show()
-        self.ensureWidgetVisible(line, 0, 24)
+        # The row gets its place when the layout is done, which is not now.
+        QTimer.singleShot(0, self, lambda: self.ensureWidgetVisible(line, 0, 24))
         line.editor.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def retranslate(self) -> None:

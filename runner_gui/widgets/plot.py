@@ -81,7 +81,7 @@ class Plot(pg.PlotWidget):
         self._item.showGrid(x=False, y=True, alpha=0.12)
         self._raw.setPen(pg.mkPen(color("curve_raw"), width=1))
         self._main.setPen(pg.mkPen(color("accent_text"), width=1))
-        self._points.setBrush(pg.mkBrush(color("amber")))
+        self._points.setBrush(pg.mkBrush(color("point")))
         self._points.setPen(pg.mkPen(color("card"), width=1))
         self._cross.setPen(pg.mkPen(color("muted"), width=1, style=Qt.PenStyle.DotLine))
         for line, (_, seam) in zip(self._marks, self._mark_steps, strict=True):

@@ -120,7 +120,7 @@ class RunCard(Card):
         words = tr(f"status.{shown}") if shown else ""
         phase = self._series.phase
         if shown in ("running", "working"):
-            if self._status == "running" and phase and phase != "training" and has(f"phase.{phase}"):
+            if phase and has(f"phase.{phase}"):
                 words = tr(f"phase.{phase}")
             elif self._work:
                 words = tr(self._work)

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
 from runner_gui.i18n import language_changed, tr
-from runner_gui.widgets.controls import ElidedLabel, IconLabel, label, restyle
+from runner_gui.widgets.controls import IconLabel, label, restyle
 
 # state of a step -> (icon, role, look of its name). Never colour alone: each has its own shape.
 _LOOKS: dict[str, tuple[str, str, str]] = {
@@ -43,14 +43,13 @@ class _Node(QWidget):
         super().__init__(parent)
         self.icon = IconLabel("ring", "muted")
         self.name = label("step_name")
-        self.detail = ElidedLabel()
-        self.detail.setObjectName("caption")
+        self.detail = label("caption")
         box = QHBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(6)
         box.addWidget(self.icon)
         box.addWidget(self.name)
-        box.addWidget(self.detail, 1)
+        box.addWidget(self.detail)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
     def show_step(self, item: StepItem) -> None:
@@ -59,9 +58,8 @@ class _Node(QWidget):
         self.icon.set_icon(icon, role)
         self.name.setText(name)
         restyle(self.name, "state", look)
-        # What is not needed collapses to its name; the word stays in the tool tip and for screen readers.
-        self.detail.set_full_text("" if item.state == "not_needed" else item.detail)
-        self.detail.setVisible(bool(item.detail) and item.state != "not_needed")
+        self.detail.setText(item.detail)
+        self.detail.setVisible(bool(item.detail))
         words = " · ".join(part for part in (name, state, item.detail) if part)
         for widget in (self, self.icon, self.name):
             widget.setToolTip(words)
