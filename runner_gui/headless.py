@@ -26,8 +26,8 @@ from runner_gui.model.problems import AnyProblem, sentence_key
 from runner_gui.model.run_store import best_checkpoint
 from runner_gui.model.series import RunSeries
 from runner_gui.model.workspace import Workspace
-from runner_gui.services.chat import ChatService
 from runner_gui.services.commands import Command
+from runner_gui.services.interview import Interview
 from runner_gui.services.outcome import JobOutcome
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.process import JobProcess
@@ -38,7 +38,6 @@ from trainer.contract.run_folder import RunFolder
 EXIT_DONE, EXIT_FAILED, EXIT_CANNOT_BEGIN, EXIT_STOPPED = 0, 1, 2, 3
 LEAST_FALL = 0.30
 SHOW_EVERY_S = 2.0
-ANSWER = {"temperature": 0.0, "max_tokens": 96}
 # Run by a child, since this program never imports torch: the merged file in the package that others use.
 LOAD_IN_PACKAGE = """
 import os, sys
@@ -101,8 +100,7 @@ class Headless(QObject):
         self._exit = EXIT_FAILED
         self._stopping = False
         self._job: JobProcess | None = None
-        self._chat = ChatService(parent=self)
-        self._chat.failed.connect(self._on_failed)
+        self._interviews: list[Interview] = []
         self._pipeline = Pipeline(workspace, parent=self)
         self._connect()
 
@@ -134,7 +132,7 @@ class Headless(QObject):
             return
         self._out(tr("headless.work_dir", path=str(self._workspace.root)))
         self._out(tr("headless.asking_base", model=Path(params.base_model).name))
-        self._ask_all(Path(params.base_model), self._findings.before, self._train)
+        self._interview(Path(params.base_model), self._findings.before, self._train)
 
     def stop(self) -> None:
         """The person wants it to end: first in good order, the second time at once."""
@@ -146,7 +144,8 @@ class Headless(QObject):
             self._quit(EXIT_STOPPED)
 
     def close(self) -> None:
-        self._chat.close()
+        for interview in self._interviews:
+            interview.close()
         if self._job is not None:
             self._job.close()
         self._pipeline.close()
@@ -221,41 +220,24 @@ class Headless(QObject):
         if not self._findings.loads:
             self._out(outcome.details())
         self._out(tr("headless.asking_tuned", model=model.name))
-        self._ask_all(model, self._findings.after, self._judge)
+        self._interview(model, self._findings.after, self._judge)
 
-    def _ask_all(self, model: Path, answers: dict[str, str], then: Callable[[], None]) -> None:
-        """Load a model, put every prompt to it, one after the other, print the answers, and go on."""
-        left = list(self._style)
-        chat = ChatService(parent=self)
-        self._chat.close()
-        self._chat.deleteLater()
-        self._chat = chat
+    def _interview(self, model: Path, answers: dict[str, str], then: Callable[[], None]) -> None:
+        """Load a model, put every prompt to it, print the answers, and go on."""
+        interview = Interview(model, {key: style["prompt"] for key, style in self._style.items()}, self)
+        self._interviews.append(interview)
+        interview.asked.connect(
+            lambda key: self._out(tr("headless.question", text=self._style[key]["prompt"]))
+        )
+        interview.answered.connect(lambda key, text: self._on_answer(answers, key, text))
+        interview.failed.connect(self._on_failed)
+        interview.finished.connect(then)
+        interview.begin()
 
-        def ask() -> None:
-            if not left:
-                chat.close()
-                then()
-                return
-            answers[left[0]] = ""
-            self._out(tr("headless.question", text=self._style[left[0]]["prompt"]))
-            chat.ask([{"role": "user", "content": self._style[left[0]]["prompt"]}], ANSWER)
-
-        def add(piece: str) -> None:
-            answers[left[0]] += piece
-
-        def answered(_: str) -> None:
-            key = left.pop(0)
-            mark = tr(
-                "headless.in_style" if in_style(self._style[key], answers[key]) else "headless.not_in_style"
-            )
-            self._out(tr("headless.answer", text=answers[key].strip(), mark=mark))
-            QTimer.singleShot(0, self, ask)
-
-        chat.ready.connect(ask)
-        chat.token_received.connect(add)
-        chat.answer_finished.connect(answered)
-        chat.failed.connect(self._on_failed)
-        chat.start(model)
+    def _on_answer(self, answers: dict[str, str], key: str, text: str) -> None:
+        answers[key] = text
+        mark = tr("headless.in_style" if in_style(self._style[key], text) else "headless.not_in_style")
+        self._out(tr("headless.answer", text=text.strip(), mark=mark))
 
     def _judge(self) -> None:
         verdicts = self._findings.verdicts(self._style)

@@ -75,7 +75,7 @@ class ChatService(QObject):
         command = commands.with_env(command, {API_KEY_VARIABLE: self._key})
         job = JobProcess(command, self)
         job.event_received.connect(self._on_event)
-        job.finished.connect(lambda outcome: self._on_server_ended(job, outcome))
+        job.finished.connect(self._on_server_ended)
         self._job = job
         job.start()
 
@@ -97,8 +97,9 @@ class ChatService(QObject):
         body = {**(sampling or {}), "model": self._model, "messages": list(messages), "stream": True}
         self._sse, self._raw, self._reason, self._error = SseParser(), b"", "", None
         reply = self._reply = self._network.post(request, json.dumps(body).encode())
-        reply.readyRead.connect(lambda: self._on_data(reply))
-        reply.finished.connect(lambda: self._on_reply_finished(reply))
+        # Slots that hold the reply itself would let go of it in the middle of its own destructor.
+        reply.readyRead.connect(self._on_data)
+        reply.finished.connect(self._on_reply_finished)
 
     def cancel(self) -> None:
         """End the answer that is coming; what has come stays."""
@@ -124,8 +125,9 @@ class ChatService(QObject):
             self._model = str(event.get("model") or "")
             self.ready.emit()
 
-    def _on_server_ended(self, job: JobProcess, outcome: JobOutcome) -> None:
-        if job is not self._job:
+    def _on_server_ended(self, outcome: JobOutcome) -> None:
+        job = self._job
+        if job is None or self.sender() is not job:
             return
         self._job = None
         self._url = ""
@@ -134,8 +136,9 @@ class ChatService(QObject):
         # Told from the event loop: the reply that broke with the server reports itself first.
         QTimer.singleShot(0, self, lambda: self.failed.emit(problem, outcome.details()))
 
-    def _on_data(self, reply: QNetworkReply) -> None:
-        if reply is not self._reply:
+    def _on_data(self) -> None:
+        reply = self._reply
+        if reply is None:
             return
         chunk = bytes(reply.readAll().data())
         if reply.attribute(QNetworkRequest.Attribute.HttpStatusCodeAttribute) != 200:
@@ -161,11 +164,12 @@ class ChatService(QObject):
             if reason := choice.get("finish_reason"):
                 self._reason = str(reason)
 
-    def _on_reply_finished(self, reply: QNetworkReply) -> None:
-        if reply is not self._reply:
+    def _on_reply_finished(self) -> None:
+        reply = self._reply
+        if reply is None:
             return
-        if reply.error() == QNetworkReply.NetworkError.NoError:
-            self._on_data(reply)
+        if reply.isOpen():
+            self._on_data()
         self._reply = None
         reply.deleteLater()
         if self._error is None and not self._reason:

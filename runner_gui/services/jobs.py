@@ -23,6 +23,7 @@ class _Ticket:
     command: Command
     items: queue.SimpleQueue[_Item] = field(default_factory=queue.SimpleQueue)
     job: JobProcess | None = None
+    over: bool = False
 
 
 class WorkerJobs(QObject):
@@ -34,7 +35,7 @@ class WorkerJobs(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._closed = False
-        self._jobs: set[JobProcess] = set()
+        self._tickets: dict[JobProcess, _Ticket] = {}
         self._wanted.connect(self._start)
         self._unwanted.connect(self._terminate)
 
@@ -53,8 +54,8 @@ class WorkerJobs(QObject):
         self._wanted.emit(ticket)
         asked = False
         while True:
-            if cancel.cancelled and self._closed and ticket.job is None:
-                raise CancelledError
+            if cancel.cancelled and self._closed and ticket.job is None and not ticket.over:
+                raise CancelledError  # the loop will not come to it any more
             if cancel.cancelled and not asked:
                 asked = True
                 self._unwanted.emit(ticket)
@@ -72,24 +73,26 @@ class WorkerJobs(QObject):
     def close(self) -> None:
         """End every job and take no more; the workers' tokens have been cancelled before."""
         self._closed = True
-        for job in tuple(self._jobs):
+        for job in tuple(self._tickets):
             job.close()
 
     def _start(self, ticket: _Ticket) -> None:
         if self._closed:
             return
         job = ticket.job = JobProcess(ticket.command, self)
-        self._jobs.add(job)
+        self._tickets[job] = ticket
         job.event_received.connect(ticket.items.put)
         job.line_received.connect(ticket.items.put)
-        job.finished.connect(lambda outcome: self._finished(ticket, outcome))
+        job.finished.connect(self._on_finished)
         job.start()
 
-    def _finished(self, ticket: _Ticket, outcome: JobOutcome) -> None:
-        assert ticket.job is not None
-        self._jobs.discard(ticket.job)
-        ticket.job.deleteLater()
-        ticket.items.put(outcome)
+    def _on_finished(self, outcome: JobOutcome) -> None:
+        job = self.sender()
+        if isinstance(job, JobProcess) and (ticket := self._tickets.pop(job, None)) is not None:
+            ticket.over = True
+            ticket.job = None
+            job.deleteLater()
+            ticket.items.put(outcome)
 
     def _terminate(self, ticket: _Ticket) -> None:
         if ticket.job is not None:

@@ -22,8 +22,6 @@ from runner_gui.services.process_group import signal_group
 LOG = logging.getLogger(__name__)
 POLL_MS = 100
 STDERR_LIMIT_BYTES = 64 * 1024
-# Children that were let go on purpose: kept, so that Python does not take them for forgotten.
-_let_go: list[subprocess.Popen[bytes]] = []
 
 
 class TrainerProcess(QObject):
@@ -99,7 +97,8 @@ class TrainerProcess(QObject):
         self._poll.stop()
         if self._process is not None:
             self._close_files()
-            _let_go.append(self._process)
+            # Nobody waits for it any more, and that is meant: else its destructor warns of a forgotten child.
+            self._process.returncode = 0
             self._process = None
 
     def close(self, wait_s: float = 5.0) -> None:

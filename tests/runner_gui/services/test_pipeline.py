@@ -159,26 +159,6 @@ def test_one_press_trains_and_the_next_ones_merge_and_use(
     assert list(workspace.root.parent.rglob("gone")) == []
 
 
-def test_data_that_did_not_change_is_not_converted_again(
-    qtbot: QtBot, pipeline: Pipeline, workspace: Workspace, params: Callable[..., TrainParams], data: Path
-) -> None:
-    heard = Heard(pipeline)
-
-    def press() -> list[str]:
-        count = len(heard.ended)
-        pipeline.start(params(epoch_count=1, epoch_steps=1))
-        qtbot.waitUntil(lambda: len(heard.ended) > count or bool(heard.failed), timeout=SECONDS)
-        qtbot.waitUntil(lambda: not pipeline.is_busy, timeout=SECONDS)
-        assert heard.failed == []
-        return sorted(p.name for p in (workspace.cache / "data").glob("*/*.bin") for p in [p.parent])
-
-    first = press()
-    assert press() == first
-    data.write_text(data.read_text() + '{"text": "one more"}\n')
-    assert len(press()) == len(first) + 1
-    assert len({RunFolder(path).run_id for path in heard.runs}) == 3
-
-
 def test_stop_with_save_then_resume_to_the_end(
     qtbot: QtBot, pipeline: Pipeline, workspace: Workspace, params: Callable[..., TrainParams]
 ) -> None:
