@@ -41,7 +41,7 @@ language_changed = _language.changed
 def catalogue(code: str) -> dict[str, str]:
     """All sentences of one language: the window's, the trainer's and the set-up's."""
     merged: dict[str, str] = dict(trainer_texts.catalogue(code))
-    for package in ("wsl_bootstrap.texts", __package__):
+    for package in ("wsl_bootstrap.texts", __name__):
         merged.update(_read(package, code))
     return merged
 

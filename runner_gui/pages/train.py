@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
 from runner_gui.model.form import FormState
@@ -15,14 +15,13 @@ from runner_gui.model.readiness import Action, ReadinessFacts, next_action
 from runner_gui.model.run_store import RunInfo, RunStore
 from runner_gui.model.settings import Settings
 from runner_gui.model.workspace import MODEL_SUFFIXES, Workspace
+from runner_gui.pages.form_panel import FormPanel
 from runner_gui.pages.models_flow import ModelsFlow
 from runner_gui.pages.run_view import RunView
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
-from runner_gui.widgets.controls import Card, button, label, row
 from runner_gui.widgets.dialogs import ConsentDialog, ConsentItem, Question, stop_dialog
-from runner_gui.widgets.param_form import ParamForm
 from runner_gui.widgets.stepper import StepItem, Stepper
 from runner_gui.widgets.welcome import Welcome
 from trainer.contract.errors import Problem
@@ -32,7 +31,6 @@ from wsl_bootstrap.codes import Code
 from wsl_bootstrap.step import Plan
 
 LOG = logging.getLogger(__name__)
-FORM_WIDTH = 364
 WORK_KEYS = {
     "convert": "work.convert",
     "environment": "work.environment",
@@ -69,45 +67,18 @@ class TrainPage(QWidget):
         self._action = Action("train")
         self._dialog: Question | None = None
         self.stepper, self.banner = Stepper(), Banner()
-        self.form = ParamForm(self.form_state, self._suggestions)
+        self.panel = FormPanel(self.form_state, self._suggestions, advanced=settings.advanced_form)
+        self.form, self.primary = self.panel.form, self.panel.primary
         self.run_view, self.welcome = RunView(), Welcome()
         self.flow = ModelsFlow(self, pipeline, self.banner, settings.interpreter)
         self._lay_out()
         self._connect()
-        self.form.set_advanced(settings.advanced_form)
-        self.retranslate()
         self._show_steps()
         self._show_action()
 
     # Laying out
 
     def _lay_out(self) -> None:
-        self.form_title = label("title")
-        self.simple, self.advanced = button("segment"), button("segment")
-        self.simple.setProperty("place", "first")
-        self.advanced.setProperty("place", "last")
-        self._levels = QButtonGroup(self)
-        for shown in (self.simple, self.advanced):
-            shown.setCheckable(True)
-            self._levels.addButton(shown)
-        (self.advanced if self.settings.advanced_form else self.simple).setChecked(True)
-        self.locked = label("caption", wrap=True)
-        self.primary = button("primary")
-        self.reason = label("caption", wrap=True)
-        left = Card()
-        left.setFixedWidth(FORM_WIDTH)
-        left.body.setContentsMargins(16, 12, 4, 16)
-        head = row(self.form_title, 1, self.simple, self.advanced, spacing=0)
-        head.setContentsMargins(0, 0, 12, 0)
-        left.body.addLayout(head)
-        left.body.addWidget(self.locked)
-        left.body.addWidget(self.form, 1)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(0, 4, 12, 0)
-        foot.setSpacing(6)
-        foot.addWidget(self.reason)
-        foot.addWidget(self.primary)
-        left.body.addLayout(foot)
         self._right = QStackedWidget()
         self._right.addWidget(self.welcome)
         # A banner on a small window leaves less room than the cards need: then they scroll.
@@ -120,7 +91,7 @@ class TrainPage(QWidget):
         self._right.addWidget(self._run_room)
         columns = QHBoxLayout()
         columns.setSpacing(12)
-        columns.addWidget(left)
+        columns.addWidget(self.panel)
         columns.addWidget(self._right, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
@@ -131,8 +102,7 @@ class TrainPage(QWidget):
 
     def _connect(self) -> None:
         self.primary.clicked.connect(self.press_primary)
-        self.simple.clicked.connect(lambda: self._set_advanced(False))
-        self.advanced.clicked.connect(lambda: self._set_advanced(True))
+        self.panel.level_chosen.connect(self._on_level)
         self.form_state.value_changed.connect(self._on_form)
         self.form_state.problems_changed.connect(self._show_action)
         pipeline, view = self.pipeline, self.run_view
@@ -154,7 +124,7 @@ class TrainPage(QWidget):
         view.checkpoints.merge_requested.connect(lambda path: self.flow.ask_merge(self._folder(), path))
         view.checkpoints.continue_requested.connect(self._continue_from)
         view.checkpoints.show_requested.connect(lambda path: self.flow.show_in_folder(Path(path)))
-        language_changed.connect(self.retranslate)
+        language_changed.connect(self._show_steps)
 
     # After the window is visible
 
@@ -279,13 +249,7 @@ class TrainPage(QWidget):
         key = action.id
         if key == "stop" and not self.pipeline.is_training:
             key = "cancel"
-        self.primary.setText(tr(f"primary.{key}"))
-        self.primary.setEnabled(action.enabled)
-        self.primary.setProperty("action", action.id)
-        self.primary.style().unpolish(self.primary)
-        self.primary.style().polish(self.primary)
-        self.reason.setText(tr(action.reason_key) if action.reason_key else "")
-        self.reason.setVisible(action.reason_key is not None)
+        self.panel.show_action(key, action)
         demo, values = self._demo, self.form_state.values
         self.welcome.set_demo(all(n in demo and values[n] == demo[n] for n in ("base_model", "data")))
 
@@ -348,8 +312,7 @@ class TrainPage(QWidget):
         if self.pipeline.is_training and self.pipeline.run_folder is not None:
             info = self.store.get(self.pipeline.run_folder.path)
             record = None if info is None else info.record.params
-        self.form.freeze((record or dict(self.form_state.values)) if busy else None)
-        self.locked.setVisible(busy)
+        self.panel.freeze((record or dict(self.form_state.values)) if busy else None)
 
     def _continue_from(self, path: str) -> None:
         info = self.store.get(self._folder().path)
@@ -405,22 +368,13 @@ class TrainPage(QWidget):
             found = []
         return list(dict.fromkeys(found))
 
-    def _set_advanced(self, advanced: bool) -> None:
-        self.form.set_advanced(advanced)
+    def _on_level(self, advanced: bool) -> None:
         self.settings.advanced_form = advanced
         self.form_changed.emit()
 
     def _on_form(self, _name: str) -> None:
         self._show_action()
         self.form_changed.emit()
-
-    def retranslate(self) -> None:
-        self.form_title.setText(tr("form.title"))
-        self.simple.setText(tr("form.simple"))
-        self.advanced.setText(tr("form.advanced"))
-        self.locked.setText(tr("form.locked"))
-        self.locked.setVisible(self.pipeline.is_busy)
-        self._show_steps()
 
     # Dropping files
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from PySide6.QtCore import Qt, QTimer, Signal, SignalInstance
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QKeyEvent
 from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QPlainTextEdit, QScrollArea, QVBoxLayout, QWidget
 
@@ -18,10 +18,15 @@ from wsl_bootstrap.codes import Code
 class Answerer(Protocol):
     """What the dialog needs of the chat service."""
 
-    token_received: SignalInstance
-    answer_finished: SignalInstance
-    failed: SignalInstance
-    ready: SignalInstance
+    # Signals: classes declare them as one type and their instances have another, so none fits both.
+    @property
+    def token_received(self) -> Any: ...
+    @property
+    def answer_finished(self) -> Any: ...
+    @property
+    def failed(self) -> Any: ...
+    @property
+    def ready(self) -> Any: ...
 
     def ask(self, messages: list[dict[str, str]], sampling: dict[str, Any]) -> None: ...
     def cancel(self) -> None: ...
@@ -100,10 +105,10 @@ class ChatDialog(QDialog):
         self.retranslate()
 
     def _lay_out(self) -> None:
-        self.scroll = QScrollArea()
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.area = QScrollArea()
+        self.area.setWidgetResizable(True)
+        self.area.setFrameShape(QFrame.Shape.NoFrame)
+        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         body = QWidget()
         body.setObjectName("scroll_body")
         self._column = QVBoxLayout(body)
@@ -113,7 +118,7 @@ class ChatDialog(QDialog):
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._column.addWidget(self.empty)
         self._column.addStretch(1)
-        self.scroll.setWidget(body)
+        self.area.setWidget(body)
         head = row(self.model, self.state_icon, self.state, self.retry, self.clear)
         head.setStretch(0, 1)
         box = QVBoxLayout(self)
@@ -121,7 +126,7 @@ class ChatDialog(QDialog):
         box.setSpacing(12)
         box.addLayout(head)
         box.addWidget(self.banner)
-        box.addWidget(self.scroll, 1)
+        box.addWidget(self.area, 1)
         box.addWidget(self.entry)
         box.addLayout(
             row(
@@ -267,5 +272,5 @@ class ChatDialog(QDialog):
         self.empty.setVisible(not self._messages)
 
     def _scroll_down(self) -> None:
-        bar = self.scroll.verticalScrollBar()
+        bar = self.area.verticalScrollBar()
         bar.setValue(bar.maximum())

@@ -102,10 +102,11 @@ class CheckpointTable(QWidget):
         self.table.setRowCount(len(self._rows))
         width = 0
         for index, shown in enumerate(self._rows):
-            for column, text in enumerate(self._texts(shown)):
-                self.table.setItem(index, column, QTableWidgetItem(text))
+            cells = [QTableWidgetItem(text) for text in self._texts(shown)]
             if shown.checkpoint.best:
-                self.table.item(index, 0).setIcon(QIcon(theme.pixmap("star", "amber", 16)))
+                cells[0].setIcon(QIcon(theme.pixmap("star", "amber", 16)))
+            for column, cell in enumerate(cells):
+                self.table.setItem(index, column, cell)
             actions = self._actions(shown.checkpoint)
             self.table.setCellWidget(index, len(COLUMNS) - 1, actions)
             width = max(width, actions.sizeHint().width())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Signal, SignalInstance
 from PySide6.QtWidgets import QLineEdit, QProgressBar, QWidget
 
 from runner_gui.i18n import tr
@@ -151,6 +151,6 @@ class MergeDialog(Sheet):
         self.status.show()
         self.merge_requested.emit(str(self.output()))
 
-    def _finish(self, signal: Signal) -> None:
+    def _finish(self, signal: SignalInstance) -> None:
         self.accept()
-        signal.emit(str(self._output))  # type: ignore[attr-defined]
+        signal.emit(str(self._output))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
@@ -47,7 +48,9 @@ class Plot(pg.PlotWidget):
         self.hideButtons()
         self.setFrameShape(self.Shape.NoFrame)
         self.setMinimumHeight(96)
-        self._item = self.getPlotItem()
+        # pyqtgraph has no types for what follows.
+        self._item: Any = self.getPlotItem()
+        self._scene: Any = self.scene()
         self._raw = pg.PlotDataItem()
         self._main = pg.PlotDataItem()
         self._points = pg.ScatterPlotItem(size=8, pen=None)
@@ -65,7 +68,7 @@ class Plot(pg.PlotWidget):
         self._follow = True
         self._curve: Curve | None = None
         self._item.vb.sigRangeChangedManually.connect(self._on_zoomed)
-        self.scene().sigMouseMoved.connect(self._on_moved)
+        self._scene.sigMouseMoved.connect(self._on_moved)
         self.apply_theme()
 
     def apply_theme(self) -> None:
@@ -109,13 +112,13 @@ class Plot(pg.PlotWidget):
         self._follow = True
         curve = self._curve
         if curve is None or not len(curve.x):
-            self.setRange(xRange=(0, 100), yRange=(0, 1), padding=0)
+            self._item.setRange(xRange=(0, 100), yRange=(0, 1), padding=0)
             return
         low, high = y_range(curve)
         first, last = float(curve.x[0]), float(curve.x[-1])
         if len(curve.x) < FEW_POINTS and curve.total:
             last = max(last, first + min(curve.total, FEW_POINTS))
-        self.setRange(xRange=(first, max(last, first + 1)), yRange=(low, high), padding=0.02)
+        self._item.setRange(xRange=(first, max(last, first + 1)), yRange=(low, high), padding=0.02)
 
     def mouseDoubleClickEvent(self, event: object) -> None:
         self.show_everything()
