@@ -229,6 +229,8 @@ class RWKV7(nn.Module):
             The hidden vectors behind ln_out [B, T, C], and the state after the last token.
         """
         x = F.embedding(tokens, self.emb.weight).to(self.compute_dtype)
+        # The back ends' test runs here, once, and not in a block: recomputing that would not repeat it.
+        choose(x.device.type)
         v_first: Tensor | None = None
         new_state: State = []
         for layer, block in enumerate(self.blocks):
