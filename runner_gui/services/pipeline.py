@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import queue
-import shutil
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +29,11 @@ from runner_gui.services.chain_steps import (
     TrainStep,
     Warned,
 )
+from runner_gui.services.engine_worker import EngineWorker
 from runner_gui.services.jobs import WorkerJobs
 from runner_gui.services.outcome import LAST_LINES, JobOutcome
-from runner_gui.services.run_session import RunSession
-from runner_gui.services.step_views import StepView, nodes, view_of
+from runner_gui.services.run_session import RunSession, remove_unborn
+from runner_gui.services.step_views import WAITS_FOR_PERSON, StepView, nodes, set_up_facts, view_of
 from runner_gui.services.stop_ladder import StopTimes
 from trainer.contract.errors import AppError, Problem
 from trainer.contract.params import TrainParams
@@ -45,13 +44,12 @@ from wsl_bootstrap.environment import SetupOptions, current_environment
 from wsl_bootstrap.hosts import this_host
 from wsl_bootstrap.journal import Journal
 from wsl_bootstrap.status import Status, StepEvent, Transition
-from wsl_bootstrap.step import OutputLine, Plan, Progress
+from wsl_bootstrap.step import OutputLine, Progress
 from wsl_bootstrap.steps import setup_steps
 from wsl_bootstrap.transitions import State
 
 LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
-_WAITS_FOR_PERSON = frozenset({State.BLOCKED, State.UNSUPPORTED, State.NEEDS_REBOOT})
 
 
 class Pipeline(QObject):
@@ -86,8 +84,6 @@ class Pipeline(QObject):
     merged = Signal(str)
     use_ready = Signal(str)
 
-    _engine_said = Signal(object)
-    _worker_done = Signal(object)
     _training_wanted = Signal(object, object)
 
     def __init__(
@@ -101,15 +97,13 @@ class Pipeline(QObject):
         super().__init__(parent)
         self.workspace = workspace
         self._stop_times = stop_times
-        self._environment = current_environment()
-        interpreter = settings.interpreter if settings is not None else ""
-        self._interpreter = interpreter
+        self._interpreter = settings.interpreter if settings is not None else ""
         self._jobs = WorkerJobs(self)
         self._convert = ConvertStep(self._jobs, "", workspace.cache / "data")
         self._train = TrainStep(self)
-        self._merge = MergeStep(self._jobs, interpreter)
+        self._merge = MergeStep(self._jobs, self._interpreter)
         self._engine: Engine[SetupOptions] = Engine(
-            (self._convert, *setup_steps(self._environment), self._train, self._merge),
+            (self._convert, *setup_steps(current_environment()), self._train, self._merge),
             this_host(),
             SetupOptions(),
             Journal(workspace.journal_file),
@@ -119,15 +113,12 @@ class Pipeline(QObject):
         self._tails: dict[str, deque[str]] = {}
         self._session: RunSession | None = None
         self._session_outcomes: queue.SimpleQueue[JobOutcome | None] | None = None
-        self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
-        self._under_way = 0
+        self._worker = EngineWorker(self._engine, workspace.root, self)
         self._was_busy = False
         self._closed = False
         self._run_folder: RunFolder | None = None
-        self._engine.subscribe(self._engine_said.emit)
-        self._engine_said.connect(self._on_engine)
-        self._worker_done.connect(lambda then: then())
+        self._worker.said.connect(self._on_engine)
+        self._worker.consent_needed.connect(self.consent_needed)
         self._training_wanted.connect(self._begin_training)
 
     # What is asked of it
@@ -139,7 +130,7 @@ class Pipeline(QObject):
 
     @property
     def is_busy(self) -> bool:
-        return self._under_way > 0 or self._session is not None
+        return self._worker.is_working or self._session is not None
 
     @property
     def is_training(self) -> bool:
@@ -157,14 +148,7 @@ class Pipeline(QObject):
 
     def set_up_facts(self) -> tuple[bool, str | None]:
         """Whether set-up is still to be done, and the catalogue key of what only the person can change."""
-        node_views = [view for view in self.steps if view.id in ("wsl", "environment")]
-        members = [member for view in node_views for member in view.members]
-        blocked = next((m for m in members if State(m.state) in _WAITS_FOR_PERSON), None)
-        if blocked is not None and blocked.problem is not None:
-            return True, f"setup.{getattr(blocked.problem, 'id', 'internal_error')}.title"
-        # The smoke test runs by itself on the way to training; it is not something to set up.
-        missing = [m for m in members if m.state == State.MISSING.value and m.id != "smoke_test"]
-        return bool(missing), None
+        return set_up_facts(self.steps)
 
     def merge_target(self, checkpoint: Checkpoint, run: RunFolder) -> Path:
         """Where a merge would go: a name that is not taken."""
@@ -175,7 +159,7 @@ class Pipeline(QObject):
     def refresh(self) -> None:
         """Look at everything anew, in the background."""
         if not self.is_busy and not self._closed:
-            self._pool.submit(self._guarded, self._engine.probe_all)
+            self._worker.look()
 
     def start(self, params: TrainParams, name: str = "") -> None:
         """Walk the whole chain up to a new run of these parameters."""
@@ -214,13 +198,12 @@ class Pipeline(QObject):
 
     def cancel(self) -> None:
         """End converting, set-up or merging; a run is stopped by `stop`."""
-        self._answers.put(False)
         if self._session is None:
-            self._engine.cancel()
+            self._worker.cancel()
 
     def answer_consent(self, agreed: bool) -> None:
         """The person's answer to `consent_needed`."""
-        self._answers.put(agreed)
+        self._worker.answer(agreed)
 
     def merge(self, checkpoint: Checkpoint, run: RunFolder, output: Path | None = None) -> None:
         """Merge a run's checkpoint into its base; the result is told by `merged`."""
@@ -259,10 +242,9 @@ class Pipeline(QObject):
             return
         self._closed = True
         self.detach()
-        self._answers.put(False)
-        self._engine.cancel()
+        self._worker.cancel()
         self._jobs.close()
-        self._pool.shutdown(wait=True)
+        self._worker.wait()
 
     # Walking the chain
 
@@ -272,7 +254,7 @@ class Pipeline(QObject):
         def work() -> Status | None:
             self._convert.request = convert
             self._train.request = None
-            if (obstacle := self._engine.run(self._ask_consent, until="smoke_test")) is not None:
+            if (obstacle := self._engine.run(self._worker.ask, until="smoke_test")) is not None:
                 return obstacle
             self._train.request = make_request()
             self._engine.probe("train")
@@ -297,50 +279,21 @@ class Pipeline(QObject):
         except AppError as error:
             self.failed.emit(error.problem, "")
             return
-        self._answers = queue.SimpleQueue()
-        self._under_way += 1
+        self._worker.submit(work, lambda obstacle, problem: self._on_done(obstacle, problem, when_done))
         self._tell_busy()
-
-        def run() -> None:
-            problem = None
-            obstacle: Status | None = None
-            try:
-                obstacle = work()
-            except AppError as error:
-                problem = error.problem
-            except CancelledError:
-                LOG.info("the work was called off")
-            except Exception as error:  # the edge of the thread: nothing may vanish in it
-                LOG.exception("the pipeline failed")
-                problem = Problem("internal", {"detail": f"{type(error).__name__}: {error}"})
-            self._worker_done.emit(lambda: self._on_done(obstacle, problem, when_done))
-
-        self._pool.submit(run)
-
-    def _guarded(self, work: Callable[[], object]) -> None:
-        try:
-            work()
-        except Exception:  # the edge of the thread: nothing may vanish in it
-            LOG.exception("looking at the steps failed")
 
     def _on_done(
         self, obstacle: Status | None, problem: Problem | None, when_done: Callable[[], None]
     ) -> None:
-        self._under_way -= 1
         self._tell_busy()
         if problem is not None:
             self.failed.emit(problem, "")
         elif obstacle is None:
             when_done()
-        elif obstacle.state is State.FAILED or obstacle.state in _WAITS_FOR_PERSON:
+        elif obstacle.state is State.FAILED or obstacle.state in WAITS_FOR_PERSON:
             code = obstacle.code
             shown = Problem("internal", {"detail": obstacle.step_id}) if code is None else as_problem(code)
             self.failed.emit(shown, "\n".join(self._tails.get(obstacle.step_id, ())))
-
-    def _ask_consent(self, plans: tuple[Plan, ...]) -> bool:
-        """In the worker: hand the plans over and wait for the person."""
-        self.consent_needed.emit(plans)
-        return self._answers.get()
 
     def _on_engine(self, said: Transition | StepEvent) -> None:
         if isinstance(said, Transition):
@@ -419,7 +372,7 @@ class Pipeline(QObject):
             return
         attached = self._session_outcomes is None
         self._tails["train"] = deque(outcome.details().splitlines(), maxlen=LAST_LINES + 1)
-        _remove_unborn(session.folder)
+        remove_unborn(session.folder)
         self._end_session(outcome)
         self.run_ended.emit(outcome.status)
         if attached and outcome.problem is not None:
@@ -446,9 +399,3 @@ class Pipeline(QObject):
         """The base model's file, as the run's own record names it."""
         info = RunStore(self.workspace.runs).get(run.path)
         return Path(info.record.params["base_model"]) if info is not None else Path()
-
-
-def _remove_unborn(folder: RunFolder) -> None:
-    """A run that failed before it began leaves no folder; what it said was told."""
-    if not folder.run_json.exists() and not folder.ckpt.exists() and not folder.is_running():
-        shutil.rmtree(folder.path, ignore_errors=True)

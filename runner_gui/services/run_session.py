@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
@@ -161,3 +162,9 @@ def last_hello(folder: RunFolder) -> Event | None:
     except OSError:
         return None
     return next((event for event in reversed(events) if event.t == "hello"), None)
+
+
+def remove_unborn(folder: RunFolder) -> None:
+    """A run that failed before it began leaves no folder; what it said was told."""
+    if not folder.run_json.exists() and not folder.ckpt.exists() and not folder.is_running():
+        shutil.rmtree(folder.path, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from runner_gui.model.problems import AnyProblem, as_problem
+from runner_gui.model.problems import AnyProblem, as_problem, sentence_key
 from wsl_bootstrap.status import Status
 from wsl_bootstrap.transitions import FULFILLED, State
 
@@ -33,6 +33,7 @@ _LOUDEST = (
     State.SATISFIED,
     State.NOT_NEEDED,
 )
+WAITS_FOR_PERSON = frozenset({State.BLOCKED, State.UNSUPPORTED, State.NEEDS_REBOOT})
 _PENDING = frozenset({State.MISSING, State.UNKNOWN})
 
 
@@ -80,6 +81,16 @@ def nodes(views: Mapping[str, StepView]) -> list[StepView]:
         elif members:
             found.append(_joined(node_id, members))
     return found
+
+
+def set_up_facts(found: Sequence[StepView]) -> tuple[bool, str | None]:
+    """Whether set-up is still to be done, and the catalogue key of what only the person can change."""
+    members = [member for view in found if view.id in ("wsl", "environment") for member in view.members]
+    waiting = next((m for m in members if m.problem is not None and State(m.state) in WAITS_FOR_PERSON), None)
+    if waiting is not None and waiting.problem is not None:
+        return True, f"{sentence_key(waiting.problem)}.title"
+    # The smoke test runs by itself on the way to training; it is not something to set up.
+    return any(m.state == State.MISSING.value and m.id != "smoke_test" for m in members), None
 
 
 def _joined(node_id: str, members: Sequence[StepView]) -> StepView:

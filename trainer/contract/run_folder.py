@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict
 from trainer.contract.errors import AppError
 from trainer.contract.files import write_json
 
+_LOCK_WAIT_S = 1.0
 RunStatus = Literal["running", "completed", "stopped", "failed", "interrupted"]
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
 
@@ -125,7 +126,8 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.lock_file)
         try:
-            lock.acquire(timeout=0)
+            # `is_running` takes it too, for an instant: that must not look like another trainer.
+            lock.acquire(timeout=_LOCK_WAIT_S, poll_interval=0.05)
         except Timeout as error:
             raise AppError("run_in_use", path=str(self.path)) from error
         return lock

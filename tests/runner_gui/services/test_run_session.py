@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -278,3 +279,37 @@ def test_no_timer_is_left(qtbot: QtBot, folder: RunFolder, fake_trainer: MakeCom
     watched.wait_end(qtbot)
     time.sleep(0.05)
     assert not any(timer.isActive() for timer in watched.session.findChildren(QTimer))
+
+
+WINDOW = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {project!r})
+from PySide6.QtCore import QCoreApplication
+from runner_gui.services.commands import Command
+from runner_gui.services.run_session import RunSession
+from trainer.contract.run_folder import RunFolder
+app = QCoreApplication([])
+session = RunSession(RunFolder(Path(sys.argv[1])), Command(tuple(sys.argv[2:])))
+session.event_received.connect(lambda event: print(event.t, flush=True))
+session.start()
+app.exec()
+"""
+
+
+def test_a_killed_window_takes_nothing_along(
+    qtbot: QtBot, folder: RunFolder, fake_trainer: MakeCommand
+) -> None:
+    code = WINDOW.format(project=str(Path(__file__).resolve().parents[3]))
+    argv = [sys.executable, "-c", code, str(folder.path), *fake_trainer(folder.path).argv]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as window:
+        assert window.stdout is not None
+        assert window.stdout.readline() == b"hello\n"
+        window.kill()
+    seen = folder.events.stat().st_size
+    qtbot.waitUntil(lambda: folder.events.stat().st_size > seen + 500, timeout=20_000)
+    watched = Watched(RunSession(folder, None, stop_times=PATIENT))
+    watched.start(qtbot)
+    watched.session.stop(save=True)
+    assert watched.wait_end(qtbot).status == "stopped"
+    assert watched.rungs == ["asked", "acknowledged"]

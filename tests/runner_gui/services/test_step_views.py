@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner_gui.services.step_views import NODES, StepView, nodes, view_of
+from runner_gui.services.step_views import NODES, StepView, nodes, set_up_facts, view_of
 from trainer.contract.errors import Problem
 from wsl_bootstrap.codes import Code, Severity, make_code
 from wsl_bootstrap.status import Status
@@ -48,3 +48,13 @@ def test_what_is_only_not_done_yet_is_no_problem() -> None:
     remark = make_code("gpu_none")
     shown = view_of(Status("gpu", State.SATISFIED, probe=Probe.satisfied("CPU", remark), code=remark))
     assert (shown.detail, shown.problem) == ("CPU", remark)
+
+
+def test_what_is_left_to_set_up() -> None:
+    assert set_up_facts(nodes(views())) == (False, None)
+    assert set_up_facts(nodes(views(smoke_test="missing", convert="missing"))) == (False, None)
+    assert set_up_facts(nodes(views(torch_env="missing"))) == (True, None)
+    found = views(torch_env="missing")
+    code = make_code("memory_too_small", have_gb=1, need_gb=2)
+    found["memory"] = StepView("memory", "blocked", problem=code)
+    assert set_up_facts(nodes(found)) == (True, "setup.memory_too_small.title")
