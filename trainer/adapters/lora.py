@@ -1,4 +1,4 @@
-"""LoRA: y = W x + (alpha / r) B A dropout(x), with W frozen and A, B in fp32 (Hu et al., arXiv 2106.09685)."""
+"""LoRA: y = W x + (alpha / r) B A dropout(x), W frozen, A and B in fp32 (Hu et al., arXiv 2106.09685)."""
 
 from __future__ import annotations
 

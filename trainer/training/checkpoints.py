@@ -113,7 +113,11 @@ def _write_error(error: OSError | RuntimeError, path: Path) -> AppError:
 def _add_kind(checkpoint: Checkpoint, kind: str, val_loss: float | None) -> Checkpoint:
     kinds = tuple(dict.fromkeys((*checkpoint.meta.kinds, kind)))
     meta = checkpoint.meta.model_copy(
-        update={"kinds": kinds, "kind": kind, "val_loss": val_loss if val_loss is not None else checkpoint.meta.val_loss}
+        update={
+            "kinds": kinds,
+            "kind": kind,
+            "val_loss": val_loss if val_loss is not None else checkpoint.meta.val_loss,
+        }
     )
     write_json(checkpoint.path / "meta.json", meta.model_dump(mode="json"))
     return Checkpoint(checkpoint.path, meta)

@@ -42,7 +42,9 @@ class Control:
             except queue.Empty:
                 return out
             known = command.get("cmd") in COMMANDS
-            self._events.write("ack", id=command.get("id"), ok=known, code=None if known else "unknown_command")
+            self._events.write(
+                "ack", id=command.get("id"), ok=known, code=None if known else "unknown_command"
+            )
             if known:
                 out.append(command)
 

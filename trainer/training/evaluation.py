@@ -53,9 +53,7 @@ def _chunks(
     """The documents end to end, cut every `size` tokens."""
     tokens, targets, resets = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
     for t, y, z in stream:
-        tokens, targets, resets = (
-            np.concatenate(pair) for pair in ((tokens, t), (targets, y), (resets, z))
-        )
+        tokens, targets, resets = (np.concatenate(pair) for pair in ((tokens, t), (targets, y), (resets, z)))
         while len(tokens) >= size:
             yield tokens[:size], targets[:size], resets[: size // ALIGN]
             tokens, targets, resets = tokens[size:], targets[size:], resets[size // ALIGN :]

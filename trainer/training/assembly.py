@@ -1,0 +1,113 @@
+"""From what was opened to what trains: the model with its adapter, its optimizer, the loop around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from trainer import __version__
+from trainer.adapters.files import check_fits, read_adapter
+from trainer.adapters.lora import LoraLinear, attach_adapter, attach_full, attach_lora
+from trainer.contract.adapter_meta import AdapterMeta
+from trainer.contract.events import EventWriter
+from trainer.contract.run_folder import RunFolder, RunRecord
+from trainer.data.tokenizers import load_tokenizer
+from trainer.inference.engine import NativeEngine
+from trainer.inference.generation import generate
+from trainer.inference.sampling import SamplingParams
+from trainer.models.loading import load_model
+from trainer.models.rwkv7 import RWKV7
+from trainer.training.checkpoints import set_rng_state
+from trainer.training.control import Control
+from trainer.training.loop import Progress, RunLoop
+from trainer.training.module import TrainModule
+from trainer.training.opening import Opened
+
+
+def load_base(opened: Opened, events: EventWriter) -> RWKV7:
+    """The base with its adapter attached, in training mode."""
+    params, device = opened.params, opened.device
+    model = load_model(
+        opened.base.path,
+        dtype=device.dtype,
+        device=device.kind,
+        on_progress=lambda done, total: (
+            events.write("progress", what="loading_model", done=done, total=total, unit="tensors")
+            if done == total or done % 100 == 0
+            else None
+        ),
+    )
+    torch.manual_seed(params.seed)
+    if params.method == "full":
+        attach_full(model)
+    else:
+        _attach_lora(model, opened, events)
+    model.grad_cp = params.grad_cp
+    return model.train()
+
+
+def _attach_lora(model: RWKV7, opened: Opened, events: EventWriter) -> None:
+    params = opened.params
+    r, alpha = params.lora_r, params.lora_alpha
+    adapter = None
+    if params.lora_load is not None:
+        path = Path(params.lora_load)
+        adapter = read_adapter(path)
+        check_fits(adapter, opened.base.infos, opened.base.path)
+        if adapter.meta is not None and adapter.meta.r is not None and adapter.meta.alpha is not None:
+            r, alpha = adapter.meta.r, adapter.meta.alpha
+    attach_lora(model, r=r, alpha=alpha, dropout=params.lora_dropout, parts=params.lora_parts)
+    if adapter is not None:
+        attach_adapter(model, adapter, alpha=alpha)
+        if alpha != params.lora_alpha:
+            events.write(
+                "warning", code="adapter_alpha_differs", args={"given": params.lora_alpha, "recorded": alpha}
+            )
+
+
+def assemble(
+    run: RunFolder, opened: Opened, record: RunRecord, model: RWKV7, events: EventWriter, control: Control
+) -> tuple[TrainModule, RunLoop]:
+    params, progress = opened.params, Progress()
+    module = TrainModule(model, params, opened.plan, opened.device, opened.plan.first_step)
+    if opened.resume is not None:
+        checkpoint, state = opened.resume
+        attach_adapter(model, read_adapter(checkpoint.adapter))
+        module.adamw.load_state_dict(state.optimizer)
+        module.scaler.load_state_dict(state.scaler)
+        module.step = state.step
+        progress = Progress(state.tokens, state.best, state.bad_evals, checkpoint.meta.loss)
+        set_rng_state(state.rng)
+    loop = RunLoop(run, params, opened.data, _adapter_meta(opened, record, model), events, control,
+                   _sampler(opened), progress)  # fmt: skip
+    return module, loop
+
+
+def _adapter_meta(opened: Opened, record: RunRecord, model: RWKV7) -> AdapterMeta:
+    params = opened.params
+    lora = [module for module in model.modules() if isinstance(module, LoraLinear)]
+    r = lora[0].lora_A.shape[0] if lora else None
+    return AdapterMeta(
+        method=params.method, r=r, alpha=None if r is None else lora[0].scale * r,
+        dropout=params.lora_dropout, parts=params.lora_parts, generation=opened.spec.generation,
+        n_layer=opened.spec.n_layer, n_embd=opened.spec.n_embd, base_name=record.base_name,
+        base_bytes=record.base_bytes, base_sha256=record.base_sha256, run_id=record.run_id, step=0, epoch=0,
+        tokens=0, trainer=__version__,
+    )  # fmt: skip
+
+
+def _sampler(opened: Opened) -> Callable[[TrainModule, str], str]:
+    """Answers sample prompts with the model as it is, the same way at every step."""
+    params = opened.params
+
+    def sample(module: TrainModule, prompt: str) -> str:
+        vocab = None if params.vocab is None else Path(params.vocab)
+        tokenizer = load_tokenizer(vocab, opened.spec.vocab_size)
+        sampling = SamplingParams(max_tokens=params.sample_tokens, temperature=0.0, stop=("\n\nUser:",))
+        return "".join(
+            piece.text for piece in generate(NativeEngine(module.model), tokenizer, prompt, sampling)
+        )
+
+    return sample

@@ -1,0 +1,207 @@
+"""What happens around the optimizer steps: events, evaluations, samples, saves, commands, the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+
+from trainer.adapters.lora import adapter_tensors
+from trainer.contract.adapter_meta import AdapterMeta
+from trainer.contract.errors import AppError
+from trainer.contract.events import EventWriter
+from trainer.contract.params import TrainParams
+from trainer.contract.run_folder import Checkpoint, RunFolder
+from trainer.training.batches import RunData, Window
+from trainer.training.checkpoints import ResumeState, rng_state, save_checkpoint
+from trainer.training.control import Control
+from trainer.training.device import memory_bytes
+from trainer.training.evaluation import evaluate
+from trainer.training.module import StepResult, TrainModule
+from trainer.training.monitor import Speed
+
+PAUSE_POLL_S = 0.1
+Sampler = Callable[[TrainModule, str], str]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has reached; part of every checkpoint."""
+
+    tokens: int = 0
+    best: float | None = None
+    bad_evals: int = 0
+    last_loss: float | None = None
+    last_val: float | None = None
+    stopped: bool = False
+    reason: str | None = None
+
+
+class RunLoop(pl.Callback):
+    """Attached to Lightning's loop; everything here happens on step edges, between updates."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        params: TrainParams,
+        data: RunData,
+        meta: AdapterMeta,
+        events: EventWriter,
+        control: Control,
+        sampler: Sampler,
+        progress: Progress,
+    ) -> None:
+        self.run, self.params, self.data, self.meta = run, params, data, meta
+        self.events, self.control, self.sampler, self.progress = events, control, sampler, progress
+        self.speed = Speed()
+        self._evaluated_at = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.events.write("phase", name="training")
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Window, batch_idx: int
+    ) -> None:
+        self.speed.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Window, batch_idx: int
+    ) -> None:
+        module: TrainModule = pl_module
+        assert module.result is not None
+        self._write_step(module, module.result)
+        self._check_finite(module, module.result)
+        self._scheduled(module)
+        for command in self.control.take():
+            self._obey(module, command)
+        if self.progress.stopped:
+            trainer.should_stop = True
+
+    def _write_step(self, module: TrainModule, result: StepResult) -> None:
+        step_s = self.speed.finish(result.tokens)
+        self.progress.tokens += result.tokens
+        total = module.plan.total_steps
+        self.events.write(
+            "step", step=module.step, epoch=module.plan.epoch(module.step - 1), total=total, loss=result.loss,
+            lr=result.lr, grad_norm=result.grad_norm, tok_s=self.speed.tok_s, step_s=step_s,
+            eta_s=self.speed.eta_s(total - module.step), tokens=self.progress.tokens,
+            mem_bytes=memory_bytes(module.compute.kind),
+        )  # fmt: skip
+
+    def _check_finite(self, module: TrainModule, result: StepResult) -> None:
+        loss_ok = math.isfinite(result.loss)
+        if not loss_ok or (not math.isfinite(result.grad_norm) and not module.compute.needs_scaler):
+            saved = self.run.checkpoints()
+            raise AppError("nonfinite_loss", step=module.step, saved_step=saved[-1].meta.step if saved else 0)
+        self.progress.last_loss = result.loss
+
+    def _scheduled(self, module: TrainModule) -> None:
+        """Evaluation, saving and samples that are due behind this step, in this order."""
+        params, step, plan = self.params, module.step, module.plan
+        last = step == plan.total_steps
+        epochs_done = plan.epoch(step - 1) + 1 - plan.epoch_begin
+        save_due = last or (plan.ends_epoch(step) and epochs_done % params.epoch_save == 0)
+        eval_due = last or (step % params.eval_every == 0 if params.eval_every else save_due)
+        sample_due = last or (step % params.sample_every == 0 if params.sample_every else save_due)
+        if eval_due and len(self.data.validation):
+            self.evaluate(module)
+        if save_due:
+            self.save(module, "final" if last else "periodic")
+        if sample_due and params.sample_prompts:
+            self.sample(module, params.sample_prompts)
+
+    def evaluate(self, module: TrainModule) -> None:
+        """Validation loss now; a new best is saved, and patience may end the run."""
+        if self._evaluated_at == module.step or not len(self.data.validation):
+            return
+        self._evaluated_at = module.step
+        self.events.write("phase", name="evaluating")
+        got = evaluate(
+            module.model,
+            self.data.reader,
+            self.data.validation.tolist(),
+            assistant_only=self.data.assistant_only,
+        )
+        progress = self.progress
+        progress.last_val = got.loss
+        best = math.isfinite(got.loss) and (progress.best is None or got.loss < progress.best)
+        progress.bad_evals = 0 if best else progress.bad_evals + 1
+        if best:
+            progress.best = got.loss
+        self.events.write("eval", step=module.step, loss=got.loss, ppl=got.ppl, best=best)
+        if best:
+            self.save(module, "best")
+        if self.params.patience and progress.bad_evals >= self.params.patience:
+            progress.stopped, progress.reason = True, "patience"
+            self.save(module, "final")
+        self.events.write("phase", name="training")
+
+    def sample(self, module: TrainModule, prompts: tuple[str, ...]) -> None:
+        self.events.write("phase", name="sampling")
+        for prompt in prompts:
+            self.events.write("sample", step=module.step, prompt=prompt, text=self.sampler(module, prompt))
+        self.events.write("phase", name="training")
+
+    def save(self, module: TrainModule, kind: str) -> Checkpoint:
+        """Write a checkpoint of this very step.
+
+        Raises:
+            AppError: `disk_full` or `not_writable`.
+        """
+        self.events.write("phase", name="saving")
+        progress = self.progress
+        meta = self.meta.model_copy(
+            update={
+                "step": module.step, "epoch": module.plan.epoch(max(0, module.step - 1)),
+                "tokens": progress.tokens, "loss": progress.last_loss,
+            }
+        )  # fmt: skip
+        state = ResumeState(
+            step=module.step, tokens=progress.tokens, best=progress.best, bad_evals=progress.bad_evals,
+            optimizer=module.adamw.state_dict(), scaler=module.scaler.state_dict(), rng=rng_state(),
+        )  # fmt: skip
+        val_loss = progress.last_val if self._evaluated_at == module.step else None
+        checkpoint = save_checkpoint(
+            self.run, tensors=adapter_tensors(module.model), adapter_meta=meta, state=state, kind=kind,
+            val_loss=val_loss, keep_last=self.params.keep_last,
+        )  # fmt: skip
+        self.events.write(
+            "checkpoint", step=module.step, path=f"ckpt/{checkpoint.path.name}", bytes=checkpoint.meta.bytes,
+            kind=kind, loss=progress.last_loss, val_loss=val_loss,
+        )  # fmt: skip
+        self.events.write("phase", name="training")
+        return checkpoint
+
+    def _obey(self, module: TrainModule, command: dict[str, Any]) -> None:
+        name = command["cmd"]
+        if name == "stop":
+            if command.get("save", True):
+                self.save(module, "manual")
+            self.progress.stopped, self.progress.reason = True, "asked"
+        elif name == "save":
+            self.save(module, "manual")
+        elif name == "eval":
+            self.evaluate(module)
+        elif name == "sample":
+            prompts = (str(command["prompt"]),) if command.get("prompt") else self.params.sample_prompts
+            self.sample(module, prompts)
+        elif name == "pause":
+            self._pause(module)
+
+    def _pause(self, module: TrainModule) -> None:
+        """Hold everything between two steps until `resume` or `stop`."""
+        self.events.write("phase", name="paused")
+        while True:
+            for command in self.control.take():
+                if command["cmd"] == "resume":
+                    self.events.write("phase", name="training")
+                    return
+                if command["cmd"] != "pause":
+                    self._obey(module, command)
+                if self.progress.stopped:
+                    return
+            time.sleep(PAUSE_POLL_S)

@@ -1,0 +1,150 @@
+"""Everything that a run depends on, read and checked before anything is written."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from trainer import __version__
+from trainer.contract.errors import AppError, InputError
+from trainer.contract.events import EventWriter
+from trainer.contract.params import TrainParams
+from trainer.contract.run_folder import Checkpoint, RunFolder, RunRecord
+from trainer.data.binidx import BinidxReader, part
+from trainer.data.cache import ensure_converted
+from trainer.data.sources import file_sha256
+from trainer.models.checkpoint import CheckpointFile, open_checkpoint
+from trainer.models.spec import ModelSpec, detect, require_trainable
+from trainer.training.batches import RunData, open_data
+from trainer.training.checkpoints import ResumeState, load_state
+from trainer.training.device import Device, describe_devices, resolve_device
+from trainer.training.schedule import StepPlan
+from trainer.training.strategy import world_size
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a train command asks for.
+
+    Attributes:
+        params: of a new run, or None to resume with the run's own.
+        cache: folder for converted data.
+        command: the command line, for run.json.
+    """
+
+    run: RunFolder
+    params: TrainParams | None
+    cache: Path
+    command: list[str]
+
+
+@dataclass(slots=True)
+class Opened:
+    """Everything that a run needs, checked; nothing has been written yet."""
+
+    params: TrainParams
+    device: Device
+    base: CheckpointFile
+    spec: ModelSpec
+    data: RunData
+    prefix: Path
+    plan: StepPlan
+    record: RunRecord | None
+    resume: tuple[Checkpoint, ResumeState] | None
+
+
+def open_run(request: RunRequest, events: EventWriter) -> Opened:
+    """Read and check everything that the run depends on."""
+    record = request.run.read() if request.params is None else None
+    if request.params is None:
+        if record is None:
+            raise InputError("run_not_found", path=str(request.run.path))
+        params = TrainParams.model_validate(record.params)
+    else:
+        params = request.params
+    device = resolve_device(params)
+    base_path = Path(params.base_model)
+    base = open_checkpoint(base_path)
+    spec = detect(base.infos, base_path)
+    require_trainable(spec, base_path)
+    events.write("phase", name="reading_data")
+    prefix = ensure_converted(
+        Path(params.data),
+        None if params.vocab is None else Path(params.vocab),
+        spec.vocab_size,
+        request.cache,
+        lambda done, total: events.write("progress", what="convert", done=done, total=total, unit="bytes"),
+        lambda problem: events.write("warning", code=problem.code, args=dict(problem.args)),
+    )
+    data = open_data(prefix, params, spec.vocab_size)
+    plan = StepPlan.make(params, len(data.rows), world_size(params))
+    resume = None
+    if record is not None:
+        _check_unchanged(record, base, data)
+        resume = _last_whole_checkpoint(request.run, events)
+    return Opened(params, device, base, spec, data, prefix, plan, record, resume)
+
+
+def _check_unchanged(record: RunRecord, base: CheckpointFile, data: RunData) -> None:
+    if base.sha256() != record.base_sha256:
+        raise InputError("base_changed", path=str(base.path))
+    if data_sha256(data.reader) != record.data_sha256:
+        raise InputError("data_changed", path=record.data_name)
+
+
+def _last_whole_checkpoint(run: RunFolder, events: EventWriter) -> tuple[Checkpoint, ResumeState] | None:
+    """The newest checkpoint whose state reads; None starts the run from its first step again."""
+    for checkpoint in reversed(run.checkpoints()):
+        if not checkpoint.state.exists():
+            continue
+        try:
+            return checkpoint, load_state(checkpoint)
+        except AppError as error:
+            events.write("warning", code=error.code, args=dict(error.problem.args))
+    return None
+
+
+def new_record(request: RunRequest, opened: Opened) -> RunRecord:
+    params, meta = opened.params, opened.data.reader.meta
+    return RunRecord(
+        run_id=request.run.run_id,
+        created_ts=time.time(),
+        params=params.model_copy(
+            update={
+                "base_model": str(Path(params.base_model).resolve()),
+                "data": str(Path(params.data).resolve()),
+                "lora_load": None if params.lora_load is None else str(Path(params.lora_load).resolve()),
+            }
+        ).as_json(),
+        base_name=opened.base.path.name,
+        base_bytes=opened.base.nbytes,
+        base_sha256=opened.base.sha256(),
+        generation=opened.spec.generation,
+        data_name=meta.data_name if meta is not None else Path(params.data).name,
+        data_sha256=data_sha256(opened.data.reader),
+        data_tokens=opened.data.reader.tokens,
+        data_documents=len(opened.data.reader),
+        total_steps=opened.plan.total_steps,
+        versions=versions(),
+        machine={"system": platform.platform(), "devices": describe_devices(opened.device.kind)},
+        command=request.command,
+    )
+
+
+def data_sha256(reader: BinidxReader) -> str:
+    """The hash of the data as it was given; of the tokens where nothing says what they came from."""
+    return file_sha256(part(reader.prefix, "bin")) if reader.meta is None else reader.meta.data_sha256
+
+
+def versions() -> dict[str, str]:
+    return {
+        "trainer": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "lightning": pl.__version__,
+    }
