@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     reader = BinidxReader(prefix)
     reader.check_vocabulary(model.spec.vocab_size)
     assistant_only = args.loss_mask == "assistant"
-    if assistant_only and not reader.has_mask:
+    if assistant_only and reader.all_masks is None:
         raise InputError("data_mask_missing", path=str(prefix))
     events.write("phase", name="evaluating")
     got = evaluate(

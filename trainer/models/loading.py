@@ -9,7 +9,7 @@ import torch
 
 from trainer.models.checkpoint import open_checkpoint
 from trainer.models.rwkv7 import RWKV7
-from trainer.models.spec import detect, require_trainable
+from trainer.models.spec import detect_file, require_trainable
 
 
 def load_model(
@@ -29,7 +29,7 @@ def load_model(
         InputError: the file is not one that we can train, by what it is, or a tensor is missing.
     """
     file = open_checkpoint(path)
-    spec = detect(file.infos, path)
+    spec = detect_file(file)
     require_trainable(spec, path)
     with torch.device("meta"):
         model = RWKV7(spec)

@@ -33,20 +33,14 @@ class Control:
         self._queue.put(command)
 
     def take(self) -> list[dict[str, Any]]:
-        """The commands that have come since the last call; each has been acknowledged."""
+        """The commands that have come since the last call."""
         self._poll_file()
         out = []
         while True:
             try:
-                command = self._queue.get_nowait()
+                out.append(self._queue.get_nowait())
             except queue.Empty:
                 return out
-            known = command.get("cmd") in COMMANDS
-            self._events.write(
-                "ack", id=command.get("id"), ok=known, code=None if known else "unknown_command"
-            )
-            if known:
-                out.append(command)
 
     def _read(self, stdin: IO[bytes]) -> None:
         for line in iter(stdin.readline, b""):
@@ -68,7 +62,12 @@ class Control:
             command = json.loads(line)
         except ValueError:
             return
-        if isinstance(command, dict):
+        if not isinstance(command, dict):
+            return
+        # Acknowledged as it comes: whoever waits for it must not take a long step for a dead trainer.
+        known = command.get("cmd") in COMMANDS
+        self._events.write("ack", id=command.get("id"), ok=known, code=None if known else "unknown_command")
+        if known:
             self._queue.put(command)
 
 
@@ -76,4 +75,6 @@ def command_stream() -> IO[bytes] | None:
     """stdin where a program writes to it; a terminal's keys are not commands."""
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         return None
-    return sys.stdin.buffer
+    # Unbuffered, on the descriptor: a thread that waits in the buffered stdin holds its lock, and the
+    # interpreter aborts at its end.
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)

@@ -19,7 +19,7 @@ from trainer.data.binidx import BinidxReader, part
 from trainer.data.cache import ensure_converted
 from trainer.data.sources import file_sha256
 from trainer.models.checkpoint import CheckpointFile, open_checkpoint
-from trainer.models.spec import ModelSpec, detect, require_trainable
+from trainer.models.spec import ModelSpec, detect_file, require_trainable
 from trainer.training.batches import RunData, open_data
 from trainer.training.checkpoints import ResumeState, load_state
 from trainer.training.device import Device, describe_devices, resolve_device
@@ -70,7 +70,7 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
     device = resolve_device(params)
     base_path = Path(params.base_model)
     base = open_checkpoint(base_path)
-    spec = detect(base.infos, base_path)
+    spec = detect_file(base)
     require_trainable(spec, base_path)
     events.write("phase", name="reading_data")
     prefix = ensure_converted(
