@@ -41,8 +41,9 @@ QPushButton:hover, QToolButton:hover { background: $hover; }
 QPushButton:pressed, QToolButton:pressed { background: $border; }
 QPushButton:focus, QToolButton:focus { border: 1px solid $accent_text; }
 QPushButton:disabled, QToolButton:disabled { color: $muted; background: $window; border-color: $border; }
+QPushButton#primary, QPushButton#confirm { font-weight: 600; }
 QPushButton#primary, QPushButton:default#confirm {
-    background: $accent; color: $on_accent; border: 1px solid $accent; font-weight: 600;
+    background: $accent; color: $on_accent; border: 1px solid $accent;
 }
 QPushButton#primary { min-height: 38px; max-height: 38px; font-size: 14px; }
 QPushButton#primary:hover, QPushButton:default#confirm:hover { background: $accent_hover; }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QDateTime, QLocale, QPoint, Qt, Signal
-from PySide6.QtGui import QIcon
+from PySide6.QtGui import QIcon, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -27,6 +27,7 @@ from runner_gui.widgets.controls import IconButton, button, label
 
 COLUMNS = ("step", "loss", "val", "size", "time", "actions")
 ROW_HEIGHT = 36
+NARROW = 560
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class CheckpointTable(QWidget):
         self.empty.setText(tr("checkpoints.empty"))
         self._fill()
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        # The size says least of what there is to say, so it goes first where there is no room.
+        self.table.setColumnHidden(COLUMNS.index("size"), self.width() < NARROW)
+
     def _fill(self) -> None:
         self._stack.setCurrentWidget(self.table if self._rows else self.empty)
         self.table.setRowCount(0)  # the old rows' buttons go at once, not when the event loop gets to it
@@ -109,6 +115,8 @@ class CheckpointTable(QWidget):
                 self.table.setItem(index, column, cell)
             actions = self._actions(shown.checkpoint)
             self.table.setCellWidget(index, len(COLUMNS) - 1, actions)
+            for child in actions.findChildren(QWidget):
+                child.ensurePolished()  # before the style sheet is applied, sizes are not those that come
             width = max(width, actions.sizeHint().width())
         # Fitting a column to its contents does not look at widgets.
         self.table.setColumnWidth(len(COLUMNS) - 1, width)
@@ -129,7 +137,7 @@ class CheckpointTable(QWidget):
         box = QWidget()
         line = QHBoxLayout(box)
         line.setContentsMargins(4, 0, 4, 0)
-        line.setSpacing(4)
+        line.setSpacing(2)
         attempt, merge = button("link"), button("link")
         attempt.setText(tr("checkpoints.try"))
         attempt.setToolTip(tr("checkpoints.try_help"))

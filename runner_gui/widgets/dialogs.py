@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
@@ -52,6 +53,16 @@ class Sheet(QDialog):
         self._keys[new] = key
         self.foot.addWidget(new)
         return new
+
+    def fit(self) -> None:
+        """Take the height that the words need at this width."""
+        layout = self.layout()
+        layout.activate()
+        self.resize(self.width(), max(layout.totalHeightForWidth(self.width()), self.minimumHeight()))
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.fit()
 
     def say(self, **args: Any) -> None:
         """Fill in facts of the sentence that were not known before."""

@@ -119,14 +119,17 @@ class MergeDialog(Sheet):
         restyle(self.use, "shown", "yes")
         self.use.show()
         self.use.setFocus()
+        self.fit()
 
     def show_failed(self, problem: Problem | Code) -> None:
         """The merge did not work: say why, and allow another try."""
         self.note.setText(problem_line(problem))
+        self.note.show()
         self.progress.hide()
         self.status.hide()
         self.name.setEnabled(True)
         self.merge.setEnabled(True)
+        self.fit()
 
     def _check(self) -> None:
         facts = self.facts
@@ -149,6 +152,7 @@ class MergeDialog(Sheet):
         self.progress.show()
         self.status.setText(tr("phase.merging"))
         self.status.show()
+        self.fit()
         self.merge_requested.emit(str(self.output()))
 
     def _finish(self, signal: SignalInstance) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 
 from runner_gui import theme
@@ -13,10 +18,24 @@ from runner_gui.i18n import set_language
 
 @pytest.fixture
 def dressed(qapp: QApplication) -> Iterator[QApplication]:
-    """The application as `app.main` dresses it."""
+    """The application as `app.main` dresses it, without what earlier tests have left to be deleted."""
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     qapp.setStyle("Fusion")
     set_language("en")
     theme.theme.apply("light")
     yield qapp
     set_language("en")
     theme.theme.apply("light")
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint() -> Callable[..., Any]:
+    """The trainer's tests make small models; so do these."""
+    path = Path(__file__).resolve().parents[1] / "trainer" / "checkpoints.py"
+    spec = importlib.util.spec_from_file_location("small_checkpoints", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["small_checkpoints"] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module.make_checkpoint
