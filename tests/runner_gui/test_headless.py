@@ -90,21 +90,6 @@ class SmallDemo(Workspace):
         }
 
 
-@pytest.fixture
-def make_checkpoint() -> Callable[..., Any]:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(
-        "small_checkpoints", PROJECT / "tests" / "trainer" / "checkpoints.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["small_checkpoints"] = module
-    spec.loader.exec_module(module)
-    return module.make_checkpoint
-
-
 def test_it_walks_to_the_end_and_says_what_was_not_kept(
     qtbot: QtBot, tmp_path: Path, make_checkpoint: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

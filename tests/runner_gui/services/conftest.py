@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -64,19 +62,6 @@ while True:
             events.write("bye", status="stopped", step=step, reason="command")
             sys.exit(3)
 """
-
-
-@pytest.fixture(scope="session")
-def make_checkpoint() -> Callable[..., Any]:
-    """The trainer's tests make small models; so do these."""
-    path = PROJECT / "tests" / "trainer" / "checkpoints.py"
-    spec = importlib.util.spec_from_file_location("small_checkpoints", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["small_checkpoints"] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module.make_checkpoint
 
 
 MakeCommand = Callable[..., Command]
