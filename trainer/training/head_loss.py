@@ -70,10 +70,13 @@ def _trained_rows(h: Tensor, weight: Tensor, y: Tensor, dh: Tensor, dw: Tensor) 
     """As `_frozen_rows`, also adding d loss / d weight to `dw`; the rows' whole logits exist for a moment."""
     w = weight.to(h.dtype)
     logits = (h @ w.t()).to(dh.dtype)
-    log_total = logits.logsumexp(1)
     rows = torch.arange(len(y), device=h.device)
-    loss = (log_total - logits[rows, y]).sum()
-    p = logits.sub_(log_total[:, None]).exp_()
+    target_logits = logits[rows, y]
+    top = logits.amax(1)
+    p = logits.sub_(top[:, None]).exp_()
+    total = p.sum(1)
+    loss = (total.log() + top - target_logits).sum()
+    p.div_(total[:, None])
     p[rows, y] -= 1
     dh.add_((p.to(h.dtype) @ w).to(dh.dtype))
     dw.addmm_(p.t(), h.to(dw.dtype))
