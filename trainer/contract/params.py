@@ -229,6 +229,8 @@ def _conflicts(params: TrainParams) -> list[Problem]:
         found.append(Problem("param_conflict", {"with": "val_fraction=0"}, "patience"))
     if params.method == "full" and params.lora_load is not None:
         found.append(Problem("param_conflict", {"with": "method=full"}, "lora_load"))
+    if params.epoch_begin >= params.epoch_count:
+        found.append(Problem("param_conflict", {"with": f"epoch_count={params.epoch_count}"}, "epoch_begin"))
     return found
 
 

@@ -21,8 +21,8 @@ MAX_REPORTED = 1000
 MAX_RECORDED = 50
 PROGRESS_INTERVAL_S = 0.2
 
-OnProgress = Callable[[int, int], None]
-OnProblem = Callable[[Problem], None]
+OnProgress = Callable[[int, int], object]
+OnProblem = Callable[[Problem], object]
 
 
 class ConversionStoppedError(Exception):

@@ -27,7 +27,7 @@ def wkv7_reference(
     state: Tensor | None = None,
     resets: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Token by token, in the dtype of the inputs (float64 makes it the yardstick of every other form).
+    """Token by token: in float64 the yardstick of every other form, in fp32 for lower dtypes.
 
     Args:
         r, log_w, k, v, a, b: [B, T, H, N]; log_w is the logarithm of the decay, ≤ 0.
@@ -38,7 +38,10 @@ def wkv7_reference(
         y [B, T, H, N] and the final state [B, H, N, N]; differentiable in everything, `state` included.
     """
     B, T, H, N = r.shape
-    S = r.new_zeros(B, H, N, N) if state is None else state.to(r.dtype)
+    out_dtype = v.dtype
+    dtype = torch.promote_types(r.dtype, torch.float32)
+    r, log_w, k, v, a, b = (x.to(dtype) for x in (r, log_w, k, v, a, b))
+    S = r.new_zeros(B, H, N, N) if state is None else state.to(dtype)
     decay = log_w.exp()
     ys = []
     for t in range(T):
@@ -51,7 +54,7 @@ def wkv7_reference(
             + v[:, t].unsqueeze(-1) * k[:, t].unsqueeze(-2)
         )
         ys.append((S @ r[:, t].unsqueeze(-1)).squeeze(-1))
-    return torch.stack(ys, 1), S
+    return torch.stack(ys, 1).to(out_dtype), S
 
 
 class _Scan(torch.autograd.Function):

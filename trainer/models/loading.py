@@ -17,7 +17,7 @@ def load_model(
     *,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], object] | None = None,
 ) -> RWKV7:
     """Build the model that a file holds; parameters are frozen and in `dtype`.
 

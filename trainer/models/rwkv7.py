@@ -71,6 +71,17 @@ class Linear(nn.Module):
         return F.linear(x, self.weight.to(x.dtype))
 
 
+class Embedding(nn.Module):
+    """Token ids to rows of `weight` [V, C]."""
+
+    def __init__(self, vocab_size: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocab_size, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self.weight)
+
+
 class LayerNorm(nn.Module):
     """LayerNorm whose parameters may be fp32 masters over 16-bit activations."""
 
@@ -129,7 +140,8 @@ class TimeMix(nn.Module):
         dx = token_shift(x, None if state is None else state.att_x, resets) - x
         xr, xw, xk, xv, xa, xg = (x + dx * p[f"x_{name}"] for name in "rwkvag")
 
-        r, k, v = self.receptance(xr), self.key(xk), self.value(xv)
+        r, k = self.receptance(xr), self.key(xk)
+        v: Tensor = self.value(xv)
         log_w = LOG_DECAY_SCALE * torch.sigmoid(_fp32(p["w0"] + torch.tanh(xw @ p["w1"]) @ p["w2"]))
         if v_first is None:
             v_first = v
@@ -190,11 +202,11 @@ class Block(nn.Module):
         if hasattr(self, "ln0"):
             x = self.ln0(x)
         att_in = self.ln1(x)
-        att, v_first, wkv = self.att(att_in, v_first, state, resets)
+        att, v_of_first, wkv = self.att(att_in, v_first, state, resets)
         x = x + att
         ffn_in = self.ln2(x)
         x = x + self.ffn(ffn_in, None if state is None else state.ffn_x, resets)
-        return x, v_first, LayerState(att_in[:, -1], wkv, ffn_in[:, -1])
+        return x, v_of_first, LayerState(att_in[:, -1], wkv, ffn_in[:, -1])
 
 
 class RWKV7(nn.Module):
@@ -208,8 +220,7 @@ class RWKV7(nn.Module):
         super().__init__()
         self.spec = spec
         self.grad_cp = False
-        self.emb = nn.Module()
-        self.emb.weight = nn.Parameter(torch.empty(spec.vocab_size, spec.n_embd))
+        self.emb = Embedding(spec.vocab_size, spec.n_embd)
         self.blocks = nn.ModuleList(Block(spec, layer) for layer in range(spec.n_layer))
         self.ln_out = LayerNorm(spec.n_embd)
         self.head = Linear(spec.n_embd, spec.vocab_size)
@@ -228,7 +239,7 @@ class RWKV7(nn.Module):
         Returns:
             The hidden vectors behind ln_out [B, T, C], and the state after the last token.
         """
-        x = F.embedding(tokens, self.emb.weight).to(self.compute_dtype)
+        x = self.emb(tokens).to(self.compute_dtype)
         # The back ends' test runs here, once, and not in a block: recomputing that would not repeat it.
         choose(x.device.type)
         v_first: Tensor | None = None

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from trainer import __version__
-from trainer.adapters.files import check_fits, read_adapter
-from trainer.adapters.lora import LoraLinear, attach_adapter, attach_full, attach_lora
+from trainer.adapters.files import LORA_A, check_fits, read_adapter
+from trainer.adapters.lora import LoraLinear, attach_adapter, attach_full, attach_lora, train_in_full
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.events import EventWriter
 from trainer.contract.run_folder import RunFolder, RunRecord
@@ -56,11 +56,15 @@ def _attach_lora(model: RWKV7, opened: Opened, events: EventWriter) -> None:
         path = Path(params.lora_load)
         adapter = read_adapter(path)
         check_fits(adapter, opened.base.infos, opened.base.path)
-        if adapter.meta is not None and adapter.meta.r is not None and adapter.meta.alpha is not None:
-            r, alpha = adapter.meta.r, adapter.meta.alpha
+        r = next((t.shape[0] for name, t in adapter.tensors.items() if name.endswith(LORA_A)), r)
+        if adapter.meta is not None and adapter.meta.alpha is not None:
+            alpha = adapter.meta.alpha
     attach_lora(model, r=r, alpha=alpha, dropout=params.lora_dropout, parts=params.lora_parts)
     if adapter is not None:
         attach_adapter(model, adapter, alpha=alpha)
+        # What the adapter holds goes on being trained, or the next adapter would lack it.
+        for name in adapter.tensors:
+            train_in_full(model.get_parameter(name))
         if alpha != params.lora_alpha:
             events.write(
                 "warning", code="adapter_alpha_differs", args={"given": params.lora_alpha, "recorded": alpha}

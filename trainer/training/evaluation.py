@@ -68,7 +68,7 @@ def evaluate(
     documents: Iterable[int],
     *,
     assistant_only: bool = False,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Evaluation:
     """Mean loss of every token after a document's first (or of the assistant's, where asked).

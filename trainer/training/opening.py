@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 
 from trainer import __version__
@@ -146,5 +146,5 @@ def versions() -> dict[str, str]:
         "trainer": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "lightning": pl.__version__,
+        "lightning": version("pytorch-lightning"),
     }

@@ -9,6 +9,8 @@ from trainer.contract.params import TrainParams
 
 # RWKV-LM's layer-wise rates: the decay bias learns twice as fast.
 FAST_SUFFIX, FAST_SCALE = "att.w0", 2.0
+# A vector over the channels that is stored by heads, [H, N].
+VECTOR_SUFFIX = "att.r_k"
 
 
 def make_optimizer(model: nn.Module, params: TrainParams, device: str) -> torch.optim.AdamW:
@@ -17,7 +19,7 @@ def make_optimizer(model: nn.Module, params: TrainParams, device: str) -> torch.
     for name, param in model.named_parameters():
         if not param.requires_grad:
             continue
-        is_matrix = param.squeeze().dim() >= 2
+        is_matrix = param.squeeze().dim() >= 2 and not name.endswith(VECTOR_SUFFIX)
         key = (
             FAST_SCALE if name.endswith(FAST_SUFFIX) else 1.0,
             params.weight_decay if is_matrix else 0.0,

@@ -13,7 +13,7 @@ LANGUAGES = ("en", "zh_CN")
 @lru_cache(maxsize=len(LANGUAGES))
 def catalogue(language: str) -> dict[str, str]:
     """All sentences of one language, keyed `error.<code>.title` or `param.<name>.label`."""
-    return json.loads(resources.files(__package__).joinpath(f"{language}.json").read_text(encoding="utf-8"))
+    return json.loads(resources.files(__name__).joinpath(f"{language}.json").read_text(encoding="utf-8"))
 
 
 def text(key: str, language: str = "en", **args: Any) -> str:
