@@ -30,11 +30,13 @@ class Row:
         tokens: int64 [T], T a multiple of `ALIGN`.
         targets: int64 [T], `IGNORED` where nothing is to be learned.
         resets: bool [T / ALIGN]; True where a piece starts: state and token shift are zero there.
+        read_tokens: how many of the tokens are the documents' and not padding.
     """
 
     tokens: np.ndarray
     targets: np.ndarray
     resets: np.ndarray
+    read_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Batch:
     tokens: np.ndarray
     targets: np.ndarray
     resets: np.ndarray
+    read_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,7 @@ class PackedRows:
                 targets[at : at + n][mask[start + 1 : start + n + 1] == 0] = IGNORED
             resets[at // ALIGN] = True
             at += -(-n // ALIGN) * ALIGN
-        return Row(tokens, targets, resets)
+        return Row(tokens, targets, resets, sum(lengths))
 
     def _counted(self, pieces: Pieces) -> np.ndarray:
         """Targets of each piece that count, int64 [n]."""
@@ -230,4 +233,4 @@ def collate(rows: Sequence[Row]) -> Batch:
         tokens[i, : row.tokens.size] = row.tokens
         targets[i, : row.tokens.size] = row.targets
         resets[i, : row.resets.size] = row.resets
-    return Batch(tokens, targets, resets)
+    return Batch(tokens, targets, resets, sum(row.read_tokens for row in rows))

@@ -46,9 +46,7 @@ def _outputs_and_gradients(op: WKV7, inputs: list[Tensor], state: Tensor) -> lis
 def max_error(op: WKV7, device: str = "cpu") -> float:
     """Largest relative L2 error of outputs and gradients in fp32 against the float64 reference."""
     state = torch.sin(torch.arange(2 * 2 * 8 * 8, dtype=torch.float64)).view(2, 2, 8, 8)
-    exact = _outputs_and_gradients(
-        wkv7_reference, sample_inputs(2, 37, 2, 8, dtype=torch.float64), state
-    )
+    exact = _outputs_and_gradients(wkv7_reference, sample_inputs(2, 37, 2, 8, dtype=torch.float64), state)
     got = _outputs_and_gradients(
         op, sample_inputs(2, 37, 2, 8, dtype=torch.float32, device=device), state.to(device, torch.float32)
     )

@@ -20,12 +20,18 @@ from trainer.training.schedule import StepPlan
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """tokens, targets: int64 [B, T]; resets: bool [B, T / 16]; counted: targets that are not masked."""
+    """What the model reads at once.
+
+    Attributes:
+        tokens, targets: int64 [B, T]. resets: bool [B, T / 16].
+        counted: targets that are not masked. read_tokens: tokens that are not padding.
+    """
 
     tokens: Tensor
     targets: Tensor
     resets: Tensor
     counted: int
+    read_tokens: int
 
 
 Window = list[MicroBatch]
@@ -89,4 +95,4 @@ class Windows:
         tokens, targets, resets = (
             torch.from_numpy(array).to(self._device) for array in (batch.tokens, batch.targets, batch.resets)
         )
-        return MicroBatch(tokens, targets, resets, int((batch.targets >= 0).sum()))
+        return MicroBatch(tokens, targets, resets, int((batch.targets >= 0).sum()), batch.read_tokens)

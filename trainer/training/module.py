@@ -58,7 +58,7 @@ class TrainModule(pl.LightningModule):
 
     def training_step(self, window: Window, batch_idx: int) -> None:
         counted = self._sum(float(sum(batch.counted for batch in window)))
-        tokens = self._sum(float(sum(_read_tokens(batch.tokens, batch.resets) for batch in window)))
+        tokens = self._sum(float(sum(batch.read_tokens for batch in window)))
         rate = learning_rate(self.params, self.step, self.plan.total_steps)
         set_learning_rate(self.adamw, rate)
         loss = 0.0
@@ -111,7 +111,3 @@ class TrainModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         raise RuntimeError("runs are saved by trainer.training.checkpoints")
-
-
-def _read_tokens(tokens: Tensor, resets: Tensor) -> int:
-    return int(tokens.numel())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -87,6 +88,7 @@ def _fit(module: TrainModule, loop: RunLoop, opened: Opened) -> None:
     )
     if not len(windows):
         return
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # Lightning's advice is about loaders, loggers and checkpoints that this project has its own of.
         warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning")
