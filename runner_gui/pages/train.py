@@ -161,6 +161,12 @@ class TrainPage(QWidget):
         self.banner.show_notice(Notice("warning", "interrupted", args, actions=actions))
         self._show_action()
 
+    def _resumable_run(self) -> RunInfo | None:
+        """The run that is shown, if there is a checkpoint to go on from."""
+        folder = self.run_view.folder
+        info = self.store.get(folder.path) if folder is not None else None
+        return info if info is not None and info.last_checkpoint() is not None else None
+
     def _forget_resume(self) -> None:
         self._resumable = None
         self.banner.dismiss()
@@ -276,6 +282,8 @@ class TrainPage(QWidget):
 
     def _on_run_ended(self, status: str) -> None:
         self.run_view.set_status(status)
+        if status in ("killed", "interrupted"):
+            self._resumable = self._resumable_run()
         self._lock()
         self._show_action()
         self.training_changed.emit(False)
@@ -295,6 +303,9 @@ class TrainPage(QWidget):
         if self.flow.take_failure(problem):
             return
         actions = [BannerAction("action.log", self.show_log)]
+        if self._resumable is not None:
+            actions.insert(0, BannerAction("action.resume", self.press_primary, main=True))
+            actions.append(BannerAction("action.start_new", self._forget_resume))
         self.banner.show_notice(Notice("error", problem=problem, details=details, actions=actions))
 
     def _on_answering(self, answering: bool) -> None:
