@@ -47,7 +47,9 @@ TRAIN_FLAGS = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--out", type=Path, default=Path("assets/demo/rwkv7-demo-4m.pth"))
     parser.add_argument("--work-dir", type=Path, default=Path("corpus"))
@@ -96,7 +98,8 @@ def train(start: Path, data: Path, run: RunFolder, epochs: int) -> None:
     if run.run_json.exists():
         command.append("--resume")
     else:
-        command += ["--base-model", str(start), "--data", str(data), "--epoch-count", str(epochs), *TRAIN_FLAGS]
+        command += ["--base-model", str(start), "--data", str(data)]
+        command += ["--epoch-count", str(epochs), *TRAIN_FLAGS]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ})
 
 

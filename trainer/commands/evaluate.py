@@ -77,6 +77,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.result(result)
     else:
-        line = f"loss {got.loss:.6f}  ppl {got.ppl:.3f}  {got.counted_tokens} tokens  {got.documents} documents\n"
-        output.stdout.write(line.encode())
+        size = f"{got.counted_tokens} tokens  {got.documents} documents"
+        output.stdout.write(f"loss {got.loss:.6f}  ppl {got.ppl:.3f}  {size}\n".encode())
     return EXIT_DONE

@@ -8,7 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from trainer.contract.params import TrainParams
 from trainer.models.rwkv7 import RWKV7
