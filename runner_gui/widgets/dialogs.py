@@ -33,7 +33,7 @@ class Sheet(QDialog):
         self.foot = QHBoxLayout()
         self.foot.setSpacing(8)
         self.foot.addStretch(1)
-        column = QVBoxLayout(self)
+        self._column = column = QVBoxLayout(self)
         column.setContentsMargins(24, 20, 24, 20)
         column.setSpacing(12)
         column.addWidget(self.title)
@@ -56,9 +56,9 @@ class Sheet(QDialog):
 
     def fit(self) -> None:
         """Take the height that the words need at this width."""
-        layout = self.layout()
-        layout.activate()
-        self.resize(self.width(), max(layout.totalHeightForWidth(self.width()), self.minimumHeight()))
+        self._column.activate()
+        height = self._column.totalHeightForWidth(self.width())
+        self.resize(self.width(), max(height, self.minimumHeight()))
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
