@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.contract.errors import ParameterError
 from trainer.contract.params import TrainParams, checked
 from trainer.data.sampling import Permutation
 from trainer.training.schedule import StepPlan, learning_rate
@@ -141,3 +142,12 @@ def test_a_run_that_begins_at_a_later_epoch_goes_on_where_that_one_starts() -> N
     plan = plan_of(10, 1, 4, 1, epoch_steps=6, epoch_count=5, epoch_begin=3)
     assert (plan.steps_per_epoch, plan.first_step, plan.total_steps) == (2, 6, 10)
     assert plan.positions(plan.first_step, 0)[0] == [18]
+
+
+def test_a_run_that_would_begin_behind_its_end_is_refused() -> None:
+    with pytest.raises(ParameterError) as error:
+        params(epoch_begin=5, epoch_count=5)
+    assert [(p.code, p.param, p.args) for p in error.value.problems] == [
+        ("param_conflict", "epoch_begin", {"with": "epoch_count=5"})
+    ]
+    assert params(epoch_begin=4, epoch_count=5).epoch_begin == 4
