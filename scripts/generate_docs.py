@@ -70,7 +70,9 @@ def default(param: Param) -> str:
         return "—"
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"`{','.join(value)}`" if isinstance(value, tuple) else f"`{number(value, param)}`"
+    if isinstance(value, (int, float)):
+        return f"`{number(value, param)}`"
+    return f"`{value}`" if isinstance(value, str) else f"`{','.join(value)}`"
 
 
 def number(value: Any, param: Param) -> str:
