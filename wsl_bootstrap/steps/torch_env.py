@@ -1,4 +1,8 @@
-"""torch, in the build that fits the GPU's driver, and what trains with it. No CUDA toolkit is needed."""
+"""torch, in the build that fits the GPU's driver, and what trains with it. No CUDA toolkit is needed.
+
+`scripts/lib/setup.sh` settles the same question for a checkout in shell, before any package of ours is there
+to ask; both read the same tested version and the same variable. What it has installed, this step finds right.
+"""
 
 from __future__ import annotations
 
@@ -83,17 +87,18 @@ class TorchEnvStep:
     def plan(self, host: Host, options: SetupOptions) -> Plan:
         """Settle torch first, alone; the project's extra `train` then finds it there or brings it."""
         environment, build = self.environment, choose_build(host.gpu_facts(), self.environment.torch)
+        tested = environment.tested_versions() if build.below == _BELOW else ()
         mirror = ("--index-url", options.index_url) if options.index_url else ()
         if not build.cuda:
             # Only torch itself is looked for in this index; where it cannot be reached, the others serve.
             extra = ("--extra-index-url", options.cpu_index_url) if options.cpu_index_url else ()
-            first = (environment.pip_install([*mirror, *extra, "--no-deps", build.requirement]),)
+            alone = [*mirror, *extra, *tested, "--no-deps", build.requirement]
+            first = (environment.pip_install(alone),)
         elif self._has_misfit(host, build):
             # pip takes any build of a fitting version for good enough, so one without CUDA has to go.
             first = ((environment.python, "-m", "pip", "uninstall", "--yes", "torch"),)
         else:
             first = ()
-        tested = environment.tested_versions() if build.below == _BELOW else ()
         rest = [*mirror, *tested, *environment.requirement("train"), build.requirement]
         return Plan(
             self.id,

@@ -217,7 +217,8 @@ def test_the_versions_that_were_tested_are_named_only_where_they_fit(host: Any, 
     for name in ("pyproject.toml", "constraints.txt"):
         (tmp_path / name).touch()
     step = TorchEnvStep(replace(ENVIRONMENT, source=str(tmp_path)))
-    assert "-c" in step.plan(host, SetupOptions()).commands[-1]
+    # In every command: the CPU build that comes first has to be the one that the second then keeps.
+    assert ["-c" in command for command in step.plan(host, SetupOptions()).commands] == [True, True]
     host.gpus = GpuFacts((H100,), "550.1")
     assert "-c" not in step.plan(host, SetupOptions()).commands[-1]
 
