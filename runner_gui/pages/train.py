@@ -76,8 +76,6 @@ class TrainPage(QWidget):
         self._show_steps()
         self._show_action()
 
-    # Laying out
-
     def _lay_out(self) -> None:
         self._right = QStackedWidget()
         self._right.addWidget(self.welcome)
@@ -174,10 +172,6 @@ class TrainPage(QWidget):
         self._show_action()
 
     # The primary button
-
-    @property
-    def is_training(self) -> bool:
-        return self.pipeline.is_training
 
     def facts(self) -> ReadinessFacts:
         """What the button's label depends on."""

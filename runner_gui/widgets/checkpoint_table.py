@@ -28,6 +28,7 @@ from runner_gui.widgets.controls import IconButton, button, label
 COLUMNS = ("step", "loss", "val", "size", "time", "actions")
 ROW_HEIGHT = 36
 NARROW = 560
+CELL_PADDING = 16  # left and right, of the style sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class CheckpointTable(QWidget):
             self.table.setCellWidget(index, len(COLUMNS) - 1, actions)
             for child in actions.findChildren(QWidget):
                 child.ensurePolished()  # before the style sheet is applied, sizes are not those that come
-            width = max(width, actions.sizeHint().width())
+            width = max(width, actions.sizeHint().width() + CELL_PADDING)
         # Fitting a column to its contents does not look at widgets.
         self.table.setColumnWidth(len(COLUMNS) - 1, width)
 
@@ -136,7 +137,7 @@ class CheckpointTable(QWidget):
     def _actions(self, point: CheckpointRow) -> QWidget:
         box = QWidget()
         line = QHBoxLayout(box)
-        line.setContentsMargins(4, 0, 4, 0)
+        line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(2)
         attempt, merge = button("link"), button("link")
         attempt.setText(tr("checkpoints.try"))

@@ -78,7 +78,7 @@ class Stepper(QFrame):
         self._skipped = label("caption")
         self._box = QHBoxLayout(self)
         self._box.setContentsMargins(16, 0, 16, 0)
-        self._box.setSpacing(12)
+        self._box.setSpacing(10)
         language_changed.connect(self.retranslate)
 
     def show_steps(self, items: Sequence[StepItem]) -> None:
@@ -95,8 +95,9 @@ class Stepper(QFrame):
             if (node := self.nodes.get(item.id)) is not None:
                 node.show_step(item)
         names = [tr(item.name_key) for item in self._items if item.state == "not_needed"]
-        self._skipped.setText(tr("stepper.not_needed", names=tr("list.separator").join(names)))
-        self._skipped.setToolTip(self._skipped.text())
+        joined = tr("list.separator").join(names)
+        self._skipped.setText(tr("stepper.not_needed", names=joined))
+        self._skipped.setToolTip(tr("stepper.not_needed_help", names=joined))
 
     def _rebuild(self, items: Sequence[StepItem]) -> None:
         while (taken := self._box.takeAt(0)) is not None:

@@ -20,6 +20,7 @@ from pytestqt.qtbot import QtBot
 from runner_gui.i18n import catalogue, set_language, tr
 from runner_gui.model import settings as settings_file
 from runner_gui.model.run_store import RunStore
+from runner_gui.model.series import CheckpointRow
 from runner_gui.model.settings import Settings
 from runner_gui.model.workspace import Workspace
 from runner_gui.widgets.banner import Notice
@@ -47,6 +48,7 @@ def work(tmp_path: Path) -> Path:
 def window(dressed: QApplication, qtbot: QtBot, work: Path) -> Iterator[MainWindow]:
     # Not given to qtbot, which would delete it, pipeline and all, before its run has ended.
     made = MainWindow(Workspace(work), Settings(language="en"))
+    made._loaded = True  # probes take seconds to end; whoever needs them calls `load`
     made.show()
     yield made
     end_of(made, qtbot)
@@ -123,6 +125,9 @@ def test_the_running_page_is_not_cut_off_at_the_smallest_size(
     page.run_view.show_work("work.starting")
     page._right.setCurrentWidget(page._run_room)
     page.banner.show_notice(Notice("error", problem=Problem("oom_vram"), details="x"))
+    point = CheckpointRow(160, "periodic", "ckpt/000160", 92_000_000, 2.168, 2.201, True)
+    page.run_view.series.checkpoints = [point]
+    page.run_view._refresh()
     for tab in ("checkpoints", "samples", "log"):
         page.run_view.set_tab(tab)
         all_fits(window, qtbot)
@@ -307,6 +312,7 @@ def ready(window: MainWindow, base_model: Path, tmp_path: Path, qtbot: QtBot) ->
     state = window.train_page.form_state
     for name, value in {**QUICK, "base_model": str(base_model), "data": str(data)}.items():
         state.set(name, value)
+    window.train_page.load()
     qtbot.waitUntil(lambda: window.train_page.primary.isEnabled(), timeout=SECONDS)
     return window
 

@@ -93,7 +93,8 @@ def test_steps_that_are_not_needed_are_one_small_text(qtbot: QtBot) -> None:
         ]
     )
     assert set(stepper.nodes) == {"convert", "train"}
-    assert stepper._skipped.text() == "WSL and Ubuntu: not needed on this system"
+    assert stepper._skipped.text() == "WSL and Ubuntu: not needed here"
+    assert stepper._skipped.toolTip() == "WSL and Ubuntu: not needed on this system"
     assert stepper.nodes["train"].accessibleName() == "Train · Working · 42 %"
     set_language("zh_CN")
     assert stepper.nodes["convert"].name.text() == "转换数据"
@@ -101,7 +102,9 @@ def test_steps_that_are_not_needed_are_one_small_text(qtbot: QtBot) -> None:
 
 def rows() -> list[TableRow]:
     return [
-        TableRow(CheckpointRow(40, "periodic", "/r/ckpt/000040", 92_000_000, 2.301, 2.33, False), time.time()),
+        TableRow(
+            CheckpointRow(40, "periodic", "/r/ckpt/000040", 92_000_000, 2.301, 2.33, False), time.time()
+        ),
         TableRow(CheckpointRow(80, "periodic", "/r/ckpt/000080", 92_000_000, 2.168, 2.201, True), None),
     ]
 
