@@ -69,7 +69,7 @@ class LoraLinear(Linear):
         self.lora_A = nn.Parameter(torch.empty(r, d_in, device=device, dtype=dtype))
         self.lora_B = nn.Parameter(torch.zeros(d_out, r, device=device, dtype=dtype))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        self.scale, self.dropout = alpha / r, dropout
+        self.alpha, self.scale, self.dropout = alpha, alpha / r, dropout
 
     def forward(self, x: Tensor) -> Tensor:
         W = self.weight.to(x.dtype)

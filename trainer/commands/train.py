@@ -181,7 +181,7 @@ def _remove_empty(folder: RunFolder) -> None:
     """A run that never started leaves no folder behind."""
     if folder.run_json.exists():
         return
-    for leftover in (folder.events, folder.lock_file, folder.summary_json):
+    for leftover in (folder.events, folder.log, folder.lock_file, folder.summary_json):
         leftover.unlink(missing_ok=True)
     if not any(folder.path.iterdir()):
         folder.path.rmdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from trainer import __version__
-from trainer.adapters.files import LORA_A, check_fits, read_adapter
+from trainer.adapters.files import LORA_A, read_adapter
 from trainer.adapters.lora import LoraLinear, attach_adapter, attach_full, attach_lora, train_in_full
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.events import EventWriter
@@ -51,11 +51,8 @@ def load_base(opened: Opened, events: EventWriter) -> RWKV7:
 def _attach_lora(model: RWKV7, opened: Opened, events: EventWriter) -> None:
     params = opened.params
     r, alpha = params.lora_r, params.lora_alpha
-    adapter = None
-    if params.lora_load is not None:
-        path = Path(params.lora_load)
-        adapter = read_adapter(path)
-        check_fits(adapter, opened.base.infos, opened.base.path)
+    adapter = opened.adapter
+    if adapter is not None:
         r = next((t.shape[0] for name, t in adapter.tensors.items() if name.endswith(LORA_A)), r)
         if adapter.meta is not None and adapter.meta.alpha is not None:
             alpha = adapter.meta.alpha
@@ -94,7 +91,7 @@ def _adapter_meta(opened: Opened, record: RunRecord, model: RWKV7) -> AdapterMet
     lora = [module for module in model.modules() if isinstance(module, LoraLinear)]
     r = lora[0].lora_A.shape[0] if lora else None
     return AdapterMeta(
-        method=params.method, r=r, alpha=None if r is None else lora[0].scale * r,
+        method=params.method, r=r, alpha=lora[0].alpha if lora else None,
         dropout=params.lora_dropout, parts=params.lora_parts, generation=opened.spec.generation,
         n_layer=opened.spec.n_layer, n_embd=opened.spec.n_embd, base_name=record.base_name,
         base_bytes=record.base_bytes, base_sha256=record.base_sha256, run_id=record.run_id, step=0, epoch=0,

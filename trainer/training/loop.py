@@ -15,7 +15,7 @@ from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import AppError
 from trainer.contract.events import EventWriter
 from trainer.contract.params import TrainParams
-from trainer.contract.run_folder import Checkpoint, RunFolder
+from trainer.contract.run_folder import RunFolder
 from trainer.training.batches import RunData, Window
 from trainer.training.checkpoints import ResumeState, rng_state, save_checkpoint
 from trainer.training.control import Control
@@ -76,7 +76,7 @@ class RunLoop(pl.Callback):
         self._write_step(module, module.result)
         self._check_finite(module, module.result)
         self._scheduled(module)
-        for command in self.control.take():
+        for command in self._commands(trainer):
             self._obey(module, command)
         if self.progress.stopped:
             trainer.should_stop = True
@@ -146,12 +146,14 @@ class RunLoop(pl.Callback):
             self.events.write("sample", step=module.step, prompt=prompt, text=self.sampler(module, prompt))
         self.events.write("phase", name="training")
 
-    def save(self, module: TrainModule, kind: str) -> Checkpoint:
-        """Write a checkpoint of this very step.
+    def save(self, module: TrainModule, kind: str) -> None:
+        """Write a checkpoint of this very step; of several processes, the first one does.
 
         Raises:
             AppError: `disk_full` or `not_writable`.
         """
+        if not module.trainer.is_global_zero:
+            return
         self.events.write("phase", name="saving")
         progress = self.progress
         meta = self.meta.model_copy(
@@ -174,7 +176,6 @@ class RunLoop(pl.Callback):
             kind=kind, loss=progress.last_loss, val_loss=val_loss,
         )  # fmt: skip
         self.events.write("phase", name="training")
-        return checkpoint
 
     def _obey(self, module: TrainModule, command: dict[str, Any]) -> None:
         name = command["cmd"]
@@ -192,11 +193,15 @@ class RunLoop(pl.Callback):
         elif name == "pause":
             self._pause(module)
 
+    def _commands(self, trainer: pl.Trainer) -> list[dict[str, Any]]:
+        """What the first process has heard; all obey it at the same step."""
+        return trainer.strategy.broadcast(self.control.take())
+
     def _pause(self, module: TrainModule) -> None:
         """Hold everything between two steps until `resume` or `stop`."""
         self.events.write("phase", name="paused")
         while True:
-            for command in self.control.take():
+            for command in self._commands(module.trainer):
                 if command["cmd"] == "resume":
                     self.events.write("phase", name="training")
                     return

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from trainer import __version__
+from trainer.adapters.files import Adapter, check_fits, read_adapter
 from trainer.contract.errors import AppError, InputError
 from trainer.contract.events import EventWriter
 from trainer.contract.params import TrainParams
@@ -51,6 +52,7 @@ class Opened:
     device: Device
     base: CheckpointFile
     spec: ModelSpec
+    adapter: Adapter | None
     data: RunData
     prefix: Path
     plan: StepPlan
@@ -72,6 +74,7 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
     base = open_checkpoint(base_path)
     spec = detect_file(base)
     require_trainable(spec, base_path)
+    adapter = None if params.lora_load is None else _fitting_adapter(Path(params.lora_load), base)
     events.write("phase", name="reading_data")
     prefix = ensure_converted(
         Path(params.data),
@@ -87,7 +90,13 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
     if record is not None:
         _check_unchanged(record, base, data)
         resume = _last_whole_checkpoint(request.run, events)
-    return Opened(params, device, base, spec, data, prefix, plan, record, resume)
+    return Opened(params, device, base, spec, adapter, data, prefix, plan, record, resume)
+
+
+def _fitting_adapter(path: Path, base: CheckpointFile) -> Adapter:
+    adapter = read_adapter(path)
+    check_fits(adapter, base.infos, base.path)
+    return adapter
 
 
 def _check_unchanged(record: RunRecord, base: CheckpointFile, data: RunData) -> None:

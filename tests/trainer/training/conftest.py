@@ -19,25 +19,9 @@ from trainer.training.opening import RunRequest
 from trainer.training.run import fail, train
 
 WORDS = [
-    "the",
-    "sea",
-    "the",
-    "light",
-    "a",
-    "keeper",
-    "sings",
-    "of",
-    "rain",
-    "and",
-    "wind",
-    "over",
-    "old",
-    "stone",
-    "while",
-    "boats",
-    "come",
-    "home",
-]
+    "the", "sea", "the", "light", "a", "keeper", "sings", "of", "rain", "and", "wind", "over", "old",
+    "stone", "while", "boats", "come", "home",
+]  # fmt: skip
 
 
 class ScriptedControl(Control):
