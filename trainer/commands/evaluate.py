@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from trainer.data.cache import ensure_converted
     from trainer.models.checkpoint import open_checkpoint
     from trainer.models.loading import load_model
-    from trainer.training.evaluation import evaluate
+    from trainer.training.evaluation import evaluate, tokens_to_read
 
     events.write("phase", name="loading_model")
     model = load_model(args.model)
@@ -57,13 +57,14 @@ def run(args: argparse.Namespace) -> int:
     if assistant_only and reader.all_masks is None:
         raise InputError("data_mask_missing", path=str(prefix))
     events.write("phase", name="evaluating")
+    total = tokens_to_read(reader.sizes)
     got = evaluate(
         model,
         reader,
         range(len(reader)),
         assistant_only=assistant_only,
         on_progress=lambda done: events.write(
-            "progress", what="evaluate", done=done, total=reader.tokens, unit="tokens"
+            "progress", what="evaluate", done=done, total=total, unit="tokens"
         ),
     )
     if not got.counted_tokens:

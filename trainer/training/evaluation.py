@@ -61,6 +61,12 @@ def _chunks(
         yield tokens, targets, resets
 
 
+def tokens_to_read(sizes: np.ndarray) -> int:
+    """How many tokens `evaluate` reads of documents of these sizes [n], the padding between them included."""
+    inputs = np.where(sizes < 2, 0, sizes.astype(np.int64) - 1)
+    return int((-(-inputs // ALIGN) * ALIGN).sum())
+
+
 @torch.no_grad()
 def evaluate(
     model: RWKV7,
@@ -78,7 +84,7 @@ def evaluate(
 
     Args:
         documents: indices into the reader.
-        on_progress: called with the number of tokens done.
+        on_progress: called with the number of tokens done, of `tokens_to_read`.
     """
     was_training = model.training
     model.eval()

@@ -15,7 +15,7 @@ import torch
 from trainer.data.binidx import BinidxReader, BinidxWriter, ConvertMeta
 from trainer.models.loading import load_model
 from trainer.models.rwkv7 import RWKV7
-from trainer.training.evaluation import CHUNK_TOKENS, Evaluation, evaluate
+from trainer.training.evaluation import CHUNK_TOKENS, Evaluation, evaluate, tokens_to_read
 
 VOCAB = 300
 # Longer than two chunks, exactly one, around the alignment, too short to have a target, and many short ones.
@@ -136,6 +136,8 @@ def test_the_model_stays_in_its_mode_without_gradients_and_progress_is_told(case
         case.model.eval()
     # 2499 and 1024 inputs in whole blocks of 16, cut every 1024.
     assert done == [1024, 2048, 3072, 3536]
+    assert tokens_to_read(case.reader.sizes[[0, 1]]) == 3536
+    assert tokens_to_read(np.array([0, 1, 2, 17, 18], np.uint32)) == 0 + 0 + 16 + 16 + 32
     evaluate(case.model, case.reader, [0])
     assert not case.model.training
 
