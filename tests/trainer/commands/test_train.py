@@ -59,8 +59,8 @@ def test_the_feed_is_the_file_and_the_result_comes_last(base: Path, data: Path, 
 
 
 def test_all_bad_parameters_at_once(base: Path, data: Path, tmp_path: Path) -> None:
-    done = run("train", "--base-model", base, "--data", data, "--run-dir", tmp_path / "run", "--lr-init", "nan",
-               "--ctx-len", "3", "--precision", "int3", "--epoch-count", "two", "--lora-parts", "att,nose")  # fmt: skip
+    bad = ("--lr-init=nan", "--ctx-len=3", "--precision=int3", "--epoch-count=two", "--lora-parts=att,nose")
+    done = run("train", "--base-model", base, "--data", data, "--run-dir", tmp_path / "run", *bad)
     assert done.returncode == 2
     codes = [line.split("]")[0] for line in done.stderr.decode().splitlines() if line.startswith("error[")]
     assert sorted(codes) == sorted(
@@ -115,12 +115,10 @@ def test_a_run_folder_is_taken_once(base: Path, data: Path, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def undisturbed(
-    base: Path, data: Path, tmp_path: Path
-) -> Iterator[tuple[tuple[object, ...], dict[int, float]]]:
+def undisturbed(base: Path, data: Path, tmp_path: Path) -> tuple[tuple[object, ...], dict[int, float]]:
     flags = ("--base-model", base, "--data", data, "--epoch-count", 12, "--lora-dropout", 0.1, *FAST)
     assert run("train", "--run-dir", tmp_path / "straight", *flags).returncode == 0
-    yield flags, losses(RunFolder(tmp_path / "straight"))
+    return flags, losses(RunFolder(tmp_path / "straight"))
 
 
 @pytest.mark.timeout(240)
