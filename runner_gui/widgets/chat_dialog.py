@@ -92,7 +92,7 @@ class ChatDialog(QDialog):
         self.stop.hide()
         self.temperature, self.top_p = CalmDoubleSpinBox(), CalmDoubleSpinBox()
         self.temperature_label, self.top_p_label = label("caption"), label("caption")
-        for box, low, high, value in ((self.temperature, 0.0, 3.0, 1.0), (self.top_p, 0.0, 1.0, 0.5)):
+        for box, low, high, value in ((self.temperature, 0.0, 3.0, 1.0), (self.top_p, 0.0, 1.0, 0.3)):
             box.setRange(low, high)
             box.setSingleStep(0.1)
             box.setDecimals(2)
