@@ -9,8 +9,9 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from runner_gui.services.chat import ChatService
 
-# The likeliest word each time: what is compared must not depend on luck.
-SAMPLING = {"temperature": 0.0, "max_tokens": 96}
+# RWKV-Runner's chat defaults, without whose frequency penalty a small model loops; seeded, because what is
+# compared must not depend on luck.
+SAMPLING = {"temperature": 1.0, "top_p": 0.3, "frequency_penalty": 1.0, "seed": 1, "max_tokens": 96}
 
 
 class Interview(QObject):
