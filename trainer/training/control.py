@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -69,6 +70,15 @@ class Control:
         self._events.write("ack", id=command.get("id"), ok=known, code=None if known else "unknown_command")
         if known:
             self._queue.put(command)
+
+
+def obey_signals(control: Control) -> dict[int, Any]:
+    """Make SIGTERM and Ctrl+C save and stop; returns the handlers that were there before."""
+
+    def on_signal(number: int, frame: Any) -> None:
+        control.put({"cmd": "stop", "save": True})
+
+    return {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
 
 
 def command_stream() -> IO[bytes] | None:

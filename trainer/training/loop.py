@@ -18,7 +18,7 @@ from trainer.contract.params import TrainParams
 from trainer.contract.run_folder import RunFolder
 from trainer.training.batches import RunData, Window
 from trainer.training.checkpoints import ResumeState, rng_state, save_checkpoint
-from trainer.training.control import Control
+from trainer.training.control import Control, obey_signals
 from trainer.training.device import memory_bytes
 from trainer.training.evaluation import evaluate
 from trainer.training.module import StepResult, TrainModule
@@ -61,6 +61,8 @@ class RunLoop(pl.Callback):
         self._evaluated_at = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning has put its own handlers in by now; its SIGTERM ends the process with status 0, unsaved.
+        obey_signals(self.control)
         self.events.write("phase", name="training")
 
     def on_train_batch_start(

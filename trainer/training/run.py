@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytorch_lightning as pl
@@ -23,7 +22,7 @@ from trainer.contract.files import write_json
 from trainer.contract.run_folder import RunFolder, RunRecord
 from trainer.training.assembly import assemble, load_base
 from trainer.training.batches import Windows
-from trainer.training.control import Control
+from trainer.training.control import Control, obey_signals
 from trainer.training.device import describe_devices
 from trainer.training.loop import Progress, RunLoop
 from trainer.training.module import TrainModule
@@ -130,11 +129,7 @@ def _heartbeat(events: EventWriter) -> Iterator[None]:
 def _terminations(control: Control) -> Iterator[None]:
     """SIGTERM and Ctrl+C save and stop; Lightning's own handler would end the run with status 0, unsaved."""
 
-    def on_signal(number: int, frame: Any) -> None:
-        control.put({"cmd": "stop", "save": True, "id": f"signal {number}"})
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
+    before = obey_signals(control)
     try:
         yield
     finally:

@@ -79,7 +79,7 @@ def test_all_bad_parameters_at_once(base: Path, data: Path, tmp_path: Path) -> N
     ("arguments", "code"),
     [
         (("--base-model", "{missing}", "--data", "{data}"), "model_not_found"),
-        (("--base-model", "{data}", "--data", "{data}"), "model_unreadable"),
+        (("--base-model", "{data}", "--data", "{data}"), "model_not_rwkv"),
         (("--base-model", "{base}", "--data", "{missing}"), "data_not_found"),
         (("--base-model", "{base}", "--data", "{empty}"), "data_empty"),
         (("--base-model", "{base}", "--data", "{data}", "--device", "cuda"), "device_unavailable"),
