@@ -13,8 +13,11 @@ from trainer.contract.run_folder import CheckpointMeta, RunFolder, new_run_folde
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("my run", "my-run"), ("con", "_con"), ("NUL.txt", "_NUL.txt"), ("a/b\\c:d*?", "a-b-c-d"), ("角色 扮演。", "角色-扮演。"),
-     ("  ...  ", "run"), ("", "run"), ("x" * 100, "x" * 64), ("名" * 40, "名" * 21), ("a\x00\nb", "a-b")],
+    [
+        ("my run", "my-run"), ("con", "_con"), ("NUL.txt", "_NUL.txt"), ("a/b\\c:d*?", "a-b-c-d"),
+        ("角色 扮演。", "角色-扮演。"), ("  ...  ", "run"), ("", "run"), ("x" * 100, "x" * 64),
+        ("名" * 40, "名" * 21), ("a\x00\nb", "a-b"),
+    ],
 )  # fmt: skip
 def test_names_that_every_file_system_takes(name: str, expected: str) -> None:
     assert safe_name(name) == expected
@@ -69,7 +72,7 @@ def test_a_broken_run_json_is_no_record(tmp_path: Path) -> None:
 def test_atomic_write_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"v": 1})
-    with pytest.raises(TypeError), atomic_write(path) as file:
+    with pytest.raises(TypeError), atomic_write(path) as file:  # noqa: PT012
         file.write(b"half")
         file.write("no bytes")  # type: ignore[arg-type]
     assert json.loads(path.read_text()) == {"v": 1}
