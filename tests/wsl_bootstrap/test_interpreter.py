@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_torch_is_imported_when_asked_for() -> None:
 
 def test_what_is_printed_on_the_way_does_no_harm(tmp_path: Path) -> None:
     noisy = tmp_path / "python"
-    noisy.write_text(f'#!/bin/sh\necho "welcome"\nexec {sys.executable} "$@"\n')
+    noisy.write_text(f'#!/bin/sh\necho "welcome"\nexec {shlex.quote(sys.executable)} "$@"\n')
     noisy.chmod(0o755)
     assert ask_python(LinuxHost(), str(noisy), []).version == sys.version_info[:3]
 

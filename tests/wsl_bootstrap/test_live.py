@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 from dataclasses import replace
@@ -63,9 +64,9 @@ def test_an_installation_shows_its_commands_and_stops_at_the_first_failure(
     with pytest.raises(StepError) as caught:
         install(LinuxHost(), plan, tmp_path, hear, CancelToken())
     assert lines == [
-        f"$ {sys.executable} -c 'print('\"'\"'one'\"'\"')'",
+        f"$ {shlex.quote(sys.executable)} -c 'print('\"'\"'one'\"'\"')'",
         "one",
-        f"$ {sys.executable} -c 'raise SystemExit('\"'\"'no luck'\"'\"')'",
+        f"$ {shlex.quote(sys.executable)} -c 'raise SystemExit('\"'\"'no luck'\"'\"')'",
         "no luck",
     ]
     code = caught.value.code

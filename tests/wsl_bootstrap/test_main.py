@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def _environment(tmp_path: Path, doctor: str) -> Path:
     (folder / "bin").mkdir(parents=True)
     python = folder / "bin" / "python"
     python.write_text(
-        f'#!/bin/sh\n[ "$1 $2" = "-m trainer" ] && {{ {doctor}; }}\nexec {sys.executable} "$@"\n'
+        f'#!/bin/sh\n[ "$1 $2" = "-m trainer" ] && {{ {doctor}; }}\nexec {shlex.quote(sys.executable)} "$@"\n'
     )
     python.chmod(0o755)
     return folder
@@ -90,7 +91,7 @@ def test_plan_tells_commands_and_costs_and_does_nothing(tmp_path: Path) -> None:
     assert (answer["admin"], answer["reboot"]) == (False, False)
     assert not venv.exists()
     text = _call(tmp_path, "plan", "--venv", str(venv), "--torch", "cpu").stdout
-    assert f"    $ {sys.executable} -m venv {venv}\n" in text
+    assert f"    $ {shlex.quote(sys.executable)} -m venv {venv}\n" in text
     assert text.endswith("In all: 480 MB to download, 1900 MB on disk.\n")
 
 

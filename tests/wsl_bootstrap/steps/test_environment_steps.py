@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -243,7 +244,7 @@ def _doctor(folder: Path, body: str) -> Environment:
     )
     (folder / "pyproject.toml").touch()
     (folder / "bin").mkdir()
-    (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     (folder / "bin" / "python").chmod(0o755)
     return Environment(folder, source=str(folder))
 
