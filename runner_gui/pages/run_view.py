@@ -182,7 +182,7 @@ class RunView(QWidget):
     def _refresh(self) -> None:
         self.card.refresh()
         self.chart.data_changed()
-        rows = [self._row(point) for point in self.series.checkpoints]
+        rows = self._rows()
         self.checkpoints.show_rows(rows, can_continue=self._can_continue)
         samples = self.series.samples[-6:][::-1]
         self.samples.setText(
@@ -196,6 +196,11 @@ class RunView(QWidget):
             count = counts.get(name)
             tab.setText(tr(f"tabs.{name}") + (f" {count}" if count else ""))
         self.series_changed.emit()
+
+    def _rows(self) -> list[TableRow]:
+        """The checkpoints that are still there; the trainer removes older ones as it saves."""
+        rows = [self._row(point) for point in self.series.checkpoints]
+        return rows if self.folder is None else [row for row in rows if row.created_ts is not None]
 
     def _row(self, point: CheckpointRow) -> TableRow:
         """The checkpoint with its whole path (events name it inside the run folder) and its time."""

@@ -336,6 +336,8 @@ def test_from_one_press_to_a_merged_model(ready: MainWindow, qtbot: QtBot) -> No
     assert view.card.status.text() == "Completed"
     assert view.card.numbers.values["step"].text() == "12 / 12"
     assert view.checkpoints.table.item(0, 0).text().startswith("12")
+    assert view.folder is not None
+    assert view.checkpoints.table.rowCount() == len(view.folder.checkpoints())
     click(qtbot, page.banner.buttons[0])
     dialog = page.flow.merge_dialog
     assert dialog is not None
