@@ -12,7 +12,6 @@ be, with a little noise of its own, so that tuning can tell them apart.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -41,10 +40,15 @@ SPEC = ModelSpec(
 )  # fmt: skip
 TRAIN_FLAGS = (
     "--method", "full", "--ctx-len", "512", "--epoch-steps", "0", "--micro-bsz", "4",
-    "--accumulate-grad-batches", "1", "--lr-init", "2e-3", "--lr-final", "1e-4", "--lr-schedule", "cosine",
+    "--accumulate-grad-batches", "1", "--epoch-count", "1", "--lr-schedule", "cosine",
     "--warmup-steps", "40", "--beta2", "0.99", "--weight-decay", "0.05", "--val-fraction", "0.01",
     "--eval-every", "400", "--precision", "fp32", "--no-grad-cp",
 )  # fmt: skip
+# One pass over the corpus each, the later ones gentler and in another order.
+ROUNDS = (
+    ("--seed", "42", "--lr-init", "2e-3", "--lr-final", "1e-4"),
+    ("--seed", "43", "--lr-init", "1e-3", "--lr-final", "5e-5"),
+)
 
 
 def main() -> int:
@@ -54,18 +58,18 @@ def main() -> int:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--out", type=Path, default=Path("assets/demo/rwkv7-demo-4m.pth"))
     parser.add_argument("--work-dir", type=Path, default=Path("corpus"))
-    parser.add_argument("--epochs", type=int, default=1)
     args = parser.parse_args()
     prefix = ensure_converted(args.corpus, None, VOCAB_SIZE, args.work_dir / "cache")
     reader = BinidxReader(prefix)
     used = used_tokens(reader, SAMPLE)
     compact = compact_data(reader, used, args.work_dir / "compact")
-    start = args.work_dir / "start.pth"
     spec = replace(SPEC, vocab_size=len(used) + 1)
-    save(initialise(RWKV7(spec), seed=7).state_dict(), start, torch.float32)
-    run = RunFolder(args.work_dir / "run")
-    train(start, compact, run, args.epochs)
-    finish(run, spec, used, reader, args.out)
+    tensors = initialise(RWKV7(spec), seed=7).state_dict()
+    for number, flags in enumerate(ROUNDS, 1):
+        start = args.work_dir / f"start-{number}.pth"
+        save(tensors, start, torch.float32)
+        tensors = train(start, compact, RunFolder(args.work_dir / f"run-{number}"), flags)
+    finish(tensors, spec, used, reader, args.out)
     return 0
 
 
@@ -93,21 +97,24 @@ def compact_data(reader: BinidxReader, used: np.ndarray, prefix: Path) -> Path:
     return prefix
 
 
-def train(start: Path, data: Path, run: RunFolder, epochs: int) -> None:
-    """Run the trainer, or go on with a run that was interrupted."""
+def train(start: Path, data: Path, run: RunFolder, flags: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors that a run of the trainer ends with; one that was interrupted goes on, a whole one stays."""
     command = [sys.executable, "-m", "trainer", "train", "--run-dir", str(run.path)]
     if run.run_json.exists():
         command.append("--resume")
     else:
         command += ["--base-model", str(start), "--data", str(data)]
-        command += ["--epoch-count", str(epochs), *TRAIN_FLAGS]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ})
-
-
-def finish(run: RunFolder, spec: ModelSpec, used: np.ndarray, reader: BinidxReader, out: Path) -> None:
-    """Give the trained model its whole vocabulary back and write it in bf16."""
+        command += [*TRAIN_FLAGS, *flags]
+    if run.status() != "completed":
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     adapter = torch.load(run.checkpoints()[-1].adapter, weights_only=True)
-    tensors = {name: tensor for name, tensor in adapter.items() if name != "lora_meta"}
+    return {name: tensor for name, tensor in adapter.items() if name != "lora_meta"}
+
+
+def finish(
+    tensors: dict[str, Tensor], spec: ModelSpec, used: np.ndarray, reader: BinidxReader, out: Path
+) -> None:
+    """Give the trained model its whole vocabulary back and write it in bf16."""
     model = RWKV7(spec)
     model.load_state_dict(tensors)
     wide = {**tensors, "emb.weight": widen(tensors["emb.weight"], used, noise=1e-4)}

@@ -11,6 +11,7 @@ from trainer import __version__
 from trainer.adapters.files import LORA_A, read_adapter
 from trainer.adapters.lora import LoraLinear, attach_adapter, attach_full, attach_lora, train_in_full
 from trainer.contract.adapter_meta import AdapterMeta
+from trainer.contract.errors import AppError
 from trainer.contract.events import EventWriter
 from trainer.contract.run_folder import RunFolder, RunRecord
 from trainer.data.tokenizers import load_tokenizer
@@ -76,8 +77,11 @@ def assemble(
     if opened.resume is not None:
         checkpoint, state = opened.resume
         attach_adapter(model, read_adapter(checkpoint.adapter))
-        module.adamw.load_state_dict(state.optimizer)
-        module.scaler.load_state_dict(state.scaler)
+        try:
+            module.adamw.load_state_dict(state.optimizer)
+            module.scaler.load_state_dict(state.scaler)
+        except (ValueError, KeyError) as error:  # written by a version that trained other tensors
+            raise AppError("checkpoint_unreadable", path=str(checkpoint.path), reason=str(error)) from error
         module.step = state.step
         progress = Progress(state.tokens, state.best, state.bad_evals, checkpoint.meta.loss)
         set_rng_state(state.rng)
