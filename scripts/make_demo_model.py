@@ -98,7 +98,7 @@ def compact_data(reader: BinidxReader, used: np.ndarray, prefix: Path) -> Path:
 
 
 def train(start: Path, data: Path, run: RunFolder, flags: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors that a run of the trainer ends with; one that was interrupted goes on, a whole one stays."""
+    """The tensors that a run of the trainer ends with; one that was interrupted goes on."""
     command = [sys.executable, "-m", "trainer", "train", "--run-dir", str(run.path)]
     if run.run_json.exists():
         command.append("--resume")
