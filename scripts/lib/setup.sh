@@ -189,7 +189,15 @@ install_project() { # run|dev
         run) extras=train ;;
         dev) extras=train,dev ;;
     esac
-    pip_install -c constraints.txt -e ".[$extras]"
+    pip_install -c constraints.txt -e ".[$extras]" && name_checkout_in_ascii
+}
+
+# pip notes the checkout's path in UTF-8, but Python reads that note in the locale's encoding and does not even start
+# where it cannot: a folder with Chinese letters in its name and LC_ALL=C are enough. From here it is four folders up.
+name_checkout_in_ascii() {
+    for note in "$venv"/lib/python3*/site-packages/_editable_impl_rwkv_lora_runner.pth; do
+        [ ! -f "$note" ] || echo ../../../.. >"$note"
+    done
 }
 
 install_packages() { # run|dev

@@ -30,6 +30,10 @@ case "$*" in
     *' pip install '*)
         case "$*" in
             *"${FAKE_PIP_REFUSES:-nothing at all}"*) echo 'No matching distribution' && exit 1 ;;
+        esac
+        packages=$(dirname "$0")/../lib/python3.11/site-packages
+        case "$*" in
+            *' -e .'*) mkdir -p "$packages" && pwd >"$packages/_editable_impl_rwkv_lora_runner.pth" ;;
         esac ;;
     '-m runner_gui'*) pwd >>"$FAKE_LOG" ;;
 esac
@@ -148,6 +152,14 @@ def test_an_unfinished_package_is_installed_again(checkout: Checkout) -> None:
     (checkout.root / ".venv" / "ready-run").unlink()
     assert checkout.run("--setup-only").returncode == 0
     assert (whole.exists(), cut_off.exists()) == (True, False)
+
+
+def test_python_starts_in_every_locale_wherever_the_checkout_is(checkout: Checkout) -> None:
+    assert checkout.run("--setup-only").returncode == 0
+    packages = checkout.root / ".venv" / "lib" / "python3.11" / "site-packages"
+    note = (packages / "_editable_impl_rwkv_lora_runner.pth").read_bytes()
+    assert note.isascii()
+    assert (packages / note.decode("ascii").strip()).resolve() == checkout.root.resolve()
 
 
 def test_the_window_starts_in_the_checkout(checkout: Checkout) -> None:

@@ -33,7 +33,7 @@ def _argv(tmp_path: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "wsl_bootstrap", *arguments, "--journal", str(tmp_path / "setup.json")]
 
 
-def _call(tmp_path: Path, *arguments: str, locale: str = "C") -> subprocess.CompletedProcess[str]:
+def _call(tmp_path: Path, *arguments: str, locale: str = "C.UTF-8") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         _argv(tmp_path, *arguments),
         cwd=ROOT,
