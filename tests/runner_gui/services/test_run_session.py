@@ -22,6 +22,7 @@ from trainer.contract.run_folder import RunFolder
 
 MakeCommand = Callable[..., Command]
 FAST = StopTimes(ack_s=0.4, save_s=0.6, term_s=0.4)
+SHORT_SAVE = StopTimes(ack_s=20.0, save_s=0.6, term_s=20.0)  # for a trainer that answers and obeys a signal
 PATIENT = StopTimes(ack_s=20.0, save_s=20.0, term_s=20.0)
 
 
@@ -93,7 +94,7 @@ def test_stop_with_save_is_acknowledged_saved_and_told(
 def test_one_that_acknowledges_and_does_not_end_is_told_to(
     qtbot: QtBot, folder: RunFolder, fake_trainer: MakeCommand
 ) -> None:
-    watched = Watched(RunSession(folder, fake_trainer(folder.path, "no-stop"), stop_times=FAST))
+    watched = Watched(RunSession(folder, fake_trainer(folder.path, "no-stop"), stop_times=SHORT_SAVE))
     watched.start(qtbot)
     watched.session.stop(save=True)
     outcome = watched.wait_end(qtbot)
@@ -117,7 +118,9 @@ def test_one_that_hears_nothing_at_all_is_ended(
 def test_one_in_the_middle_of_a_long_step_is_given_time(
     qtbot: QtBot, folder: RunFolder, fake_trainer: MakeCommand
 ) -> None:
-    watched = Watched(RunSession(folder, fake_trainer(folder.path, "no-ack"), stop_times=FAST))
+    watched = Watched(
+        RunSession(folder, fake_trainer(folder.path, "no-ack"), stop_times=StopTimes(0.4, 0.6, 20.0))
+    )
     watched.start(qtbot)
     watched.session.stop(save=True)
     watched.wait_end(qtbot)
@@ -184,7 +187,7 @@ def test_an_attached_run_can_be_ended_by_its_group(
 ) -> None:
     with running(fake_trainer(folder.path, "no-stop")) as process:
         qtbot.waitUntil(folder.is_running, timeout=20_000)
-        watched = Watched(RunSession(folder, None, stop_times=FAST))
+        watched = Watched(RunSession(folder, None, stop_times=SHORT_SAVE))
         watched.start(qtbot)
         watched.session.stop(save=False)
         qtbot.waitUntil(lambda: process.poll() is not None, timeout=20_000)
