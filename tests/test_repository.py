@@ -58,6 +58,18 @@ def test_no_path_of_this_machine_is_written_down(tracked_text: dict[Path, str]) 
     assert found == []
 
 
+def test_links_between_pages_lead_somewhere(tracked_text: dict[Path, str]) -> None:
+    pages = {path: text for path, text in tracked_text.items() if path.suffix == ".md"}
+    links = [
+        (path, target)
+        for path, text in pages.items()
+        for target in re.findall(r"\]\(([^)#\s]+)", text)
+        if "://" not in target
+    ]
+    assert len(links) > 10
+    assert [(path, target) for path, target in links if not (path.parent / target).exists()] == []
+
+
 def test_changelog_opens_with_the_version_of_the_package() -> None:
     package = re.search(r'^version = "([^"]+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
     changelog = re.search(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
