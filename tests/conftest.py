@@ -9,6 +9,12 @@ import os
 import tempfile
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
+# How fast examples come says how busy the machine is, and nothing of what is tested.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
+
 _home = tempfile.TemporaryDirectory(prefix="rwkv-lora-runner-tests-")
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")

@@ -91,11 +91,14 @@ def fake_trainer() -> MakeCommand:
 @pytest.fixture(autouse=True)
 def no_child_outlives_its_test() -> Iterator[None]:
     """Fail where a process is left; it is ended, so that it disturbs no other test."""
+    before = set(psutil.Process().children(recursive=True))  # such as the helper of Python's multiprocessing
     yield
+
+    def living() -> list[psutil.Process]:
+        return [p for p in psutil.Process().children(recursive=True) if p not in before and _lives(p)]
+
     deadline = time.monotonic() + 5.0
-    while (left := [p for p in psutil.Process().children(recursive=True) if _lives(p)]) and (
-        time.monotonic() < deadline
-    ):
+    while (left := living()) and time.monotonic() < deadline:
         time.sleep(0.05)
     names = [" ".join(p.cmdline()[:3])[:200] for p in left if _lives(p)]
     for process in left:

@@ -52,7 +52,7 @@ def _numbered(sizes: list[int]) -> list[list[int]]:
 SIZES = st.lists(st.integers(0, 120), min_size=1, max_size=40).filter(lambda sizes: max(sizes) > 1)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(sizes=SIZES, ctx_len=st.integers(16, 70), packing=st.booleans())
 def test_every_token_after_the_first_is_a_target_exactly_once(
     tmp_path_factory, sizes: list[int], ctx_len: int, packing: bool
@@ -171,7 +171,7 @@ def _best_fit_one_by_one(units: np.ndarray, capacity: int) -> int:
     return len(rooms)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), capacity=st.integers(1, 40))
 def test_best_fit_equals_the_slow_one(data, capacity: int) -> None:
     units = np.array(data.draw(st.lists(st.integers(1, capacity), min_size=1, max_size=80)))

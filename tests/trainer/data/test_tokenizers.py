@@ -62,7 +62,7 @@ def test_known_ids(world) -> None:
     assert (world.name, world.vocab_size, world.end_of_document) == ("world", 65530, 0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(ANY_TEXT, TEMPLATE_TEXT))
 def test_ids_are_those_of_the_reference(world, reference, greedy, text: str) -> None:
     plain = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
@@ -90,7 +90,7 @@ def test_decoding_takes_any_id_and_any_cut(world) -> None:
     assert world.decode(np.array([59, 33], dtype=np.uint16)) == ": "
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.one_of(ANY_TEXT, TEMPLATE_TEXT, st.just("=" * 150), st.just("你" * 90)), max_size=6))
 def test_pieces_give_the_ids_of_the_whole(world, pieces: list[str]) -> None:
     whole = world.encode("".join(pieces))

@@ -91,7 +91,7 @@ def positions(plan: StepPlan, steps: range) -> list[int]:
     return out
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(**PLANS)
 def test_every_epoch_is_one_pass_over_every_row(**sizes: int) -> None:
     plan = plan_of(**sizes, epoch_steps=0, epoch_count=3)
@@ -106,7 +106,7 @@ def test_every_epoch_is_one_pass_over_every_row(**sizes: int) -> None:
         assert seen == Counter(range(plan.rows))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(**PLANS, epoch_steps=st.integers(1, 9))
 def test_epochs_of_a_number_of_batches_go_on_through_the_passes(epoch_steps: int, **sizes: int) -> None:
     plan = plan_of(**sizes, epoch_steps=epoch_steps, epoch_count=7)
@@ -120,7 +120,7 @@ def test_epochs_of_a_number_of_batches_go_on_through_the_passes(epoch_steps: int
         assert sorted(order.at(p) for p in range(start, start + plan.rows)) == list(range(plan.rows))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(**PLANS, epoch_steps=st.integers(0, 9))
 def test_every_device_takes_part_in_every_step(epoch_steps: int, **sizes: int) -> None:
     """Devices wait for each other at every step: they need the same number of them."""
