@@ -101,12 +101,14 @@ def _device() -> str:
 
 def _kernels() -> str:
     torch = _torch()
-    from trainer.kernels.dispatch import TOLERANCE, choose, self_test
+    from trainer.kernels.dispatch import OPERATIONS, TOLERANCE, choose, self_test
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    errors = ", ".join(f"{name} {error:.1e}" for name, error in self_test(device))
-    chosen, _ = choose(device)
-    return f"{chosen} is used; relative errors against float64 (limit {TOLERANCE:.0e}): {errors}"
+    found = []
+    for operation in OPERATIONS:
+        errors = ", ".join(f"{name} {error:.1e}" for name, error in self_test(operation, device))
+        found.append(f"{operation}: {choose(operation, device)[0]} is used ({errors})")
+    return f"relative errors against float64 (limit {TOLERANCE:.0e}): {'; '.join(found)}"
 
 
 def _tokenizer() -> str:

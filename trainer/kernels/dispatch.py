@@ -2,70 +2,90 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.kernels.samples import sample_wkv4, sample_wkv7, sample_wkv56
+from trainer.kernels.wkv4 import wkv4_chunked, wkv4_reference
 from trainer.kernels.wkv7 import wkv7_chunked, wkv7_reference
+from trainer.kernels.wkv56 import wkv56_chunked, wkv56_reference
 
-WKV7 = Callable[..., tuple[Tensor, Tensor]]
-BACKENDS: dict[str, WKV7] = {"chunked": wkv7_chunked, "reference": wkv7_reference}
+Wkv = Callable[..., tuple[Tensor, Tensor]]
+"""(inputs…, state, resets) -> (y, final state)."""
+
 # fp32 against float64, relative L2 over outputs and gradients; the worst measured is 1e-6.
 TOLERANCE = 2e-5
 
 
-def sample_inputs(
-    B: int, T: int, H: int, N: int, *, dtype: torch.dtype, device: str = "cpu", seed: int = 0
-) -> list[Tensor]:
-    """r, log_w, k, v, a, b as a model makes them (kk normalised, decay in (-0.6066, 0))."""
-    generator = torch.Generator().manual_seed(seed)
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A recurrence and what can compute it.
 
-    def normal() -> Tensor:
-        return torch.randn(B, T, H, N, generator=generator, dtype=torch.float64)
+    Attributes:
+        sample: (B, T, H, N) -> inputs and an initial state, in float64.
+        reference: the plain recurrence, right in float64.
+        backends: what may run, fastest first.
+    """
 
-    r, k, v = normal(), normal() * 0.5, normal()
-    kk = F.normalize(normal(), dim=-1)
-    gate = torch.sigmoid(normal())
-    log_w = -math.exp(-0.5) * torch.sigmoid(normal() * 2 - 1)
-    return [x.to(device=device, dtype=dtype) for x in (r, log_w, k, v, -kk, kk * gate)]
+    sample: Callable[[int, int, int, int], tuple[list[Tensor], Tensor]]
+    reference: Wkv
+    backends: dict[str, Wkv]
+
+
+OPERATIONS = {
+    "wkv4": Operation(
+        sample_wkv4, wkv4_reference, {"chunked": wkv4_chunked, "reference": wkv4_reference}
+    ),
+    "wkv56": Operation(
+        sample_wkv56, wkv56_reference, {"chunked": wkv56_chunked, "reference": wkv56_reference}
+    ),
+    "wkv7": Operation(
+        sample_wkv7, wkv7_reference, {"chunked": wkv7_chunked, "reference": wkv7_reference}
+    ),
+}  # fmt: skip
 
 
 @torch.enable_grad()  # the first forward pass, which asks for this, may be one without gradients
-def _outputs_and_gradients(op: WKV7, inputs: list[Tensor], state: Tensor) -> list[Tensor]:
+def _outputs_and_gradients(op: Wkv, inputs: list[Tensor], state: Tensor) -> list[Tensor]:
     leaves = [x.clone().requires_grad_() for x in (*inputs, state)]
-    y, final = op(*leaves[:6], leaves[6])
+    y, final = op(*leaves)
     weight = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape).to(y)
     ((y * weight).sum() + final.sum()).backward()
     return [y.detach(), final.detach(), *(x.grad for x in leaves if x.grad is not None)]
 
 
-def max_error(op: WKV7, device: str = "cpu") -> float:
+def max_error(operation: str, op: Wkv, device: str = "cpu") -> float:
     """Largest relative L2 error of outputs and gradients in fp32 against the float64 reference."""
-    state = torch.sin(torch.arange(2 * 2 * 8 * 8, dtype=torch.float64)).view(2, 2, 8, 8)
-    exact = _outputs_and_gradients(wkv7_reference, sample_inputs(2, 37, 2, 8, dtype=torch.float64), state)
+    known = OPERATIONS[operation]
+    inputs, state = known.sample(2, 37, 2, 8)
+    exact = _outputs_and_gradients(known.reference, inputs, state)
     got = _outputs_and_gradients(
-        op, sample_inputs(2, 37, 2, 8, dtype=torch.float32, device=device), state.to(device, torch.float32)
+        op, [x.to(device, torch.float32) for x in inputs], state.to(device, torch.float32)
     )
     return max(float((g.double().cpu() - e).norm() / e.norm()) for g, e in zip(got, exact, strict=True))
 
 
-def self_test(device: str = "cpu") -> list[tuple[str, float]]:
+def self_test(operation: str, device: str = "cpu") -> list[tuple[str, float]]:
     """(back end, error) for each back end that runs on the device."""
-    return [(name, max_error(op, device)) for name, op in BACKENDS.items()]
+    backends = OPERATIONS[operation].backends
+    return [(name, max_error(operation, op, device)) for name, op in backends.items()]
 
 
-@lru_cache(maxsize=4)
-def choose(device: str) -> tuple[str, WKV7]:
+@lru_cache(maxsize=16)
+def choose(operation: str, device: str) -> tuple[str, Wkv]:
     """The first back end, fastest first, that is right on this device.
+
+    Args:
+        operation: of `OPERATIONS`. device: "cpu", "cuda", …
 
     Raises:
         RuntimeError: none is, so no number of this machine can be trusted.
     """
-    for name, op in BACKENDS.items():
-        if max_error(op, device) < TOLERANCE:
+    for name, op in OPERATIONS[operation].backends.items():
+        if max_error(operation, op, device) < TOLERANCE:
             return name, op
-    raise RuntimeError(f"no WKV back end passes its test on {device}")
+    raise RuntimeError(f"no back end of {operation} passes its test on {device}")

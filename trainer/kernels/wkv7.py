@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 16
+from trainer.kernels.chunks import CHUNK, fold_heads, kept_states, unfold_heads
 
 
 def wkv7_reference(
@@ -102,14 +101,8 @@ def wkv7_chunked(
     out_dtype = v.dtype
     dtype = torch.promote_types(r.dtype, torch.float32)
     with torch.autocast(r.device.type, enabled=False):
-        padding = (0, 0, 0, 0, 0, -T % CHUNK)
-        chunks = (T + CHUNK - 1) // CHUNK
-
-        def fold(x: Tensor) -> Tensor:  # -> [chunks, B·H, CHUNK, N]; padded tokens leave S as it is
-            x = F.pad(x.to(dtype), padding).view(B, chunks, CHUNK, H, N)
-            return x.permute(1, 0, 3, 2, 4).reshape(chunks, B * H, CHUNK, N)
-
-        r, log_w, k, v, a, b = map(fold, (r, log_w, k, v, a, b))
+        # Tokens of zeros, which fill the last chunk, leave S as it is.
+        r, log_w, k, v, a, b = (fold_heads(x, dtype) for x in (r, log_w, k, v, a, b))
         g = log_w.cumsum(2)
         middle = g[:, :, CHUNK // 2 - 1 : CHUNK // 2]
         grow, shrink = (middle - g).exp(), (g - middle).exp()
@@ -131,11 +124,6 @@ def wkv7_chunked(
         M = W.transpose(-1, -2) @ b_end + torch.diag_embed(g[:, :, -1].exp())
         G = U0.transpose(-1, -2) @ b_end + v.transpose(-1, -2) @ k_end
         S0 = G.new_zeros(B * H, N, N) if state is None else state.to(dtype).reshape(B * H, N, N)
-        if resets is None:
-            keep = G.new_ones(chunks, B * H, 1, 1)
-        else:
-            keep = (~resets).to(dtype).t()[:, :, None].expand(chunks, B, H).reshape(chunks, B * H, 1, 1)
-        S_in, S = _Scan.apply(M, G, S0, keep)
+        S_in, S = _Scan.apply(M, G, S0, kept_states(resets, G, B))
         y = y0 + R @ S_in.transpose(-1, -2)
-        y = y.view(chunks, B, H, CHUNK, N).permute(1, 0, 3, 2, 4).reshape(B, chunks * CHUNK, H, N)
-    return y[:, :T].to(out_dtype), S.view(B, H, N, N)
+    return unfold_heads(y, B, T).to(out_dtype), S.view(B, H, N, N)

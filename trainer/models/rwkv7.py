@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from trainer.kernels.chunks import CHUNK
 from trainer.kernels.dispatch import choose
-from trainer.kernels.wkv7 import CHUNK
 
 # The decay of a channel is exp(-exp(-1/2) * sigmoid(w)): never below 0.5453.
 LOG_DECAY_SCALE = -math.exp(-0.5)
@@ -155,7 +155,7 @@ class TimeMix(nn.Module):
         def heads(z: Tensor) -> Tensor:
             return z.view(B, T, H, N)
 
-        _, wkv7 = choose(x.device.type)
+        _, wkv7 = choose("wkv7", x.device.type)
         y, wkv = wkv7(
             heads(r), heads(log_w), heads(k), heads(v), -kk, kk * heads(a),
             None if state is None else state.wkv, resets,
@@ -241,7 +241,7 @@ class RWKV7(nn.Module):
         """
         x = self.emb(tokens).to(self.compute_dtype)
         # The back ends' test runs here, once, and not in a block: recomputing that would not repeat it.
-        choose(x.device.type)
+        choose("wkv7", x.device.type)
         v_first: Tensor | None = None
         new_state: State = []
         for layer, block in enumerate(self.blocks):

@@ -26,7 +26,8 @@ def test_a_working_environment(tmp_path: Path) -> None:
         "ok", "python", "packages", "device", "kernels", "tokenizer", "training_step", "cache_folder",
     }  # fmt: skip
     assert f"torch {torch.__version__}" in report["packages"]["detail"]
-    assert "chunked" in report["kernels"]["detail"]
+    for operation in ("wkv4", "wkv56", "wkv7"):
+        assert f"{operation}: chunked is used" in report["kernels"]["detail"]
     assert str(tmp_path) in report["cache_folder"]["detail"]
 
 

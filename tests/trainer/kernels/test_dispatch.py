@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -8,8 +7,9 @@ import torch
 from torch import Tensor
 
 from trainer.kernels import dispatch
-from trainer.kernels.dispatch import BACKENDS, TOLERANCE, choose, max_error, sample_inputs, self_test
-from trainer.kernels.wkv7 import wkv7_chunked, wkv7_reference
+from trainer.kernels.dispatch import OPERATIONS, TOLERANCE, Operation, choose, max_error, self_test
+
+EACH = pytest.mark.parametrize("operation", list(OPERATIONS))
 
 
 @pytest.fixture
@@ -20,50 +20,56 @@ def fresh():
     choose.cache_clear()
 
 
-def test_every_back_end_passes_on_the_cpu_far_below_the_tolerance() -> None:
-    errors = dict(self_test())
-    assert list(errors) == list(BACKENDS) == ["chunked", "reference"]
+def with_backends(operation: str, **backends: Any) -> dict[str, Operation]:
+    known = OPERATIONS[operation]
+    return {operation: Operation(known.sample, known.reference, backends)}
+
+
+@EACH
+def test_every_back_end_passes_on_the_cpu_far_below_the_tolerance(operation: str) -> None:
+    errors = dict(self_test(operation))
+    assert list(errors) == list(OPERATIONS[operation].backends) == ["chunked", "reference"]
     assert all(0 < error < 3e-6 for error in errors.values()), errors
 
 
-def test_sample_inputs_are_what_a_model_makes() -> None:
-    r, log_w, k, v, a, b = sample_inputs(2, 5, 3, 4, dtype=torch.float64, seed=1)
-    assert {tuple(x.shape) for x in (r, log_w, k, v, a, b)} == {(2, 5, 3, 4)}
-    assert -math.exp(-0.5) < float(log_w.min()) < float(log_w.max()) < 0
-    torch.testing.assert_close(a.norm(dim=-1), torch.ones(2, 5, 3, dtype=torch.float64))
-    gate = -b / a
-    assert 0 < float(gate.min()) < float(gate.max()) < 1
-    again = sample_inputs(2, 5, 3, 4, dtype=torch.float64, seed=1)
-    assert torch.equal(again[0], r)
-    assert not torch.equal(sample_inputs(2, 5, 3, 4, dtype=torch.float64, seed=2)[0], r)
-
-
+@EACH
 @pytest.mark.parametrize("grad", [True, False])
-def test_the_fastest_right_back_end_is_chosen_with_and_without_gradients(fresh: None, grad: bool) -> None:
+def test_the_fastest_right_back_end_is_chosen_with_and_without_gradients(
+    fresh: None, operation: str, grad: bool
+) -> None:
     with torch.set_grad_enabled(grad):
-        name, op = choose("cpu")
-    assert (name, op) == ("chunked", wkv7_chunked)
+        name, op = choose(operation, "cpu")
+    assert (name, op) == ("chunked", OPERATIONS[operation].backends["chunked"])
 
 
-def wrong_output(*args: Any) -> tuple[Tensor, Tensor]:
-    y, state = wkv7_chunked(*args)
-    return y * (1 + 1e-4), state
+def broken(operation: str, *, in_gradient: bool) -> Any:
+    right = OPERATIONS[operation].reference
+
+    def op(*args: Any) -> tuple[Tensor, Tensor]:
+        y, state = right(*args)
+        if not in_gradient:
+            return y * (1 + 1e-4), state
+        return y + (args[1] - args[1].detach()).mean() * 1e-1, state
+
+    return op
 
 
-def wrong_gradient(*args: Any) -> tuple[Tensor, Tensor]:
-    y, state = wkv7_chunked(*args)
-    detached = args[2].detach()
-    return y + (args[2] - detached) * 1e-3, state
+@EACH
+@pytest.mark.parametrize("in_gradient", [False, True])
+def test_a_wrong_back_end_is_passed_over(
+    fresh: None, monkeypatch: pytest.MonkeyPatch, operation: str, in_gradient: bool
+) -> None:
+    wrong, right = broken(operation, in_gradient=in_gradient), OPERATIONS[operation].reference
+    assert max_error(operation, wrong) > TOLERANCE
+    monkeypatch.setattr(dispatch, "OPERATIONS", with_backends(operation, broken=wrong, reference=right))
+    assert choose(operation, "cpu") == ("reference", right)
 
 
-@pytest.mark.parametrize("broken", [wrong_output, wrong_gradient])
-def test_a_wrong_back_end_is_passed_over(fresh: None, monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
-    assert max_error(broken) > TOLERANCE
-    monkeypatch.setattr(dispatch, "BACKENDS", {"broken": broken, "reference": wkv7_reference})
-    assert choose("cpu") == ("reference", wkv7_reference)
-
-
-def test_no_right_back_end_stops_everything(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "BACKENDS", {"broken": wrong_output})
-    with pytest.raises(RuntimeError, match="cpu"):
-        choose("cpu")
+@EACH
+def test_no_right_back_end_stops_everything(
+    fresh: None, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    wrong = broken(operation, in_gradient=False)
+    monkeypatch.setattr(dispatch, "OPERATIONS", with_backends(operation, broken=wrong))
+    with pytest.raises(RuntimeError, match=f"{operation}.*cpu"):
+        choose(operation, "cpu")

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.kernels.dispatch import WKV7, sample_inputs
-from trainer.kernels.wkv7 import CHUNK, wkv7_chunked, wkv7_reference
+from trainer.kernels.chunks import CHUNK
+from trainer.kernels.dispatch import Wkv
+from trainer.kernels.samples import sample_wkv7
+from trainer.kernels.wkv7 import wkv7_chunked, wkv7_reference
 
 FORMS = pytest.mark.parametrize("op", [wkv7_reference, wkv7_chunked])
 LENGTHS = pytest.mark.parametrize("T", [1, 15, 16, 17, 100])
@@ -37,7 +39,7 @@ VECTOR = {
 
 
 @FORMS
-def test_test_vector(op: WKV7) -> None:
+def test_test_vector(op: Wkv) -> None:
     shape = (1, 3, 1, 2)
     r, decay, k, v = (fill(s, *shape).requires_grad_() for s in (1, 2, 3, 4))
     kk = F.normalize(fill(5, *shape), dim=-1)
@@ -54,7 +56,7 @@ def test_test_vector(op: WKV7) -> None:
         )
 
 
-def differentiated(op: WKV7, inputs: list[Tensor], state: Tensor, resets: Tensor | None) -> dict[str, Tensor]:
+def differentiated(op: Wkv, inputs: list[Tensor], state: Tensor, resets: Tensor | None) -> dict[str, Tensor]:
     """Outputs and the gradients of everything, for gradients at the outputs that all differ."""
     leaves = [x.clone().requires_grad_() for x in (*inputs, state)]
     y, final = op(*leaves[:6], leaves[6], resets)
@@ -75,7 +77,7 @@ def relative(got: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, f
 
 def case(T: int, kind: str, N: int = 8) -> tuple[list[Tensor], Tensor, Tensor | None]:
     B, H = 2, 3
-    inputs = sample_inputs(B, T, H, N, dtype=torch.float64, seed=T)
+    inputs = sample_wkv7(B, T, H, N, seed=T)[0]
     resets = None
     if kind == "resets":
         blocks = -(-T // CHUNK)
@@ -111,8 +113,8 @@ def test_chunked_keeps_its_digits_at_the_head_size_of_the_public_models() -> Non
 
 
 @FORMS
-def test_gradients_against_finite_differences(op: WKV7) -> None:
-    inputs = sample_inputs(1, 18, 1, 2, dtype=torch.float64, seed=4)
+def test_gradients_against_finite_differences(op: Wkv) -> None:
+    inputs = sample_wkv7(1, 18, 1, 2, seed=4)[0]
     state = fill(3, 1, 1, 2, 2)
     resets = torch.tensor([[False, True]])
     leaves = [x.clone().requires_grad_() for x in (*inputs, state)]
@@ -121,9 +123,9 @@ def test_gradients_against_finite_differences(op: WKV7) -> None:
 
 
 @FORMS
-def test_resets_equal_documents_run_separately(op: WKV7) -> None:
+def test_resets_equal_documents_run_separately(op: Wkv) -> None:
     T, starts = 80, (0, 32, 48)
-    inputs = sample_inputs(1, T, 2, 4, dtype=torch.float64, seed=5)
+    inputs = sample_wkv7(1, T, 2, 4, seed=5)[0]
     resets = torch.zeros(1, T // CHUNK, dtype=torch.bool)
     resets[0, [start // CHUNK for start in starts]] = True
     noise = fill(4, 1, 2, 4, 4) * 100  # must not be seen: the first document starts at token 0
@@ -137,8 +139,8 @@ def test_resets_equal_documents_run_separately(op: WKV7) -> None:
 
 
 @FORMS
-def test_the_state_carries_over_any_cut(op: WKV7) -> None:
-    inputs = sample_inputs(2, 50, 2, 4, dtype=torch.float64, seed=6)
+def test_the_state_carries_over_any_cut(op: Wkv) -> None:
+    inputs = sample_wkv7(2, 50, 2, 4, seed=6)[0]
     y, final = wkv7_reference(*inputs)
     for cut in (1, 16, 21, 49):
         first, state = op(*(x[:, :cut] for x in inputs))
@@ -148,7 +150,7 @@ def test_the_state_carries_over_any_cut(op: WKV7) -> None:
 
 
 def test_padding_to_a_whole_chunk_leaves_the_state_as_it_is() -> None:
-    inputs = sample_inputs(1, 5, 2, 4, dtype=torch.float64, seed=7)
+    inputs = sample_wkv7(1, 5, 2, 4, seed=7)[0]
     state = fill(5, 1, 2, 4, 4)
     y, final = wkv7_chunked(*inputs, state)
     # A token that does nothing: no decay, no key, no removal.
@@ -162,8 +164,8 @@ def test_padding_to_a_whole_chunk_leaves_the_state_as_it_is() -> None:
 
 
 @FORMS
-def test_16_bit_inputs_are_computed_in_fp32(op: WKV7) -> None:
-    r, log_w, k, v, a, b = sample_inputs(1, 40, 2, 8, dtype=torch.float32, seed=8)
+def test_16_bit_inputs_are_computed_in_fp32(op: Wkv) -> None:
+    r, log_w, k, v, a, b = (x.float() for x in sample_wkv7(1, 40, 2, 8, seed=8)[0])
     low = [x.bfloat16() for x in (r, k, v)]
     y, final = op(low[0], log_w, low[1], low[2], a, b)  # as the model calls it: decay and kk stay fp32
     exact, exact_final = wkv7_reference(
@@ -175,7 +177,7 @@ def test_16_bit_inputs_are_computed_in_fp32(op: WKV7) -> None:
 
 
 def test_autocast_does_not_reach_the_recurrence() -> None:
-    inputs = sample_inputs(1, 40, 2, 8, dtype=torch.float32, seed=9)
+    inputs = [x.float() for x in sample_wkv7(1, 40, 2, 8, seed=9)[0]]
     outside, _ = wkv7_chunked(*inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside, _ = wkv7_chunked(*inputs)
