@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,16 @@ _MIN_LEAD = 0.05
 _MIN_COHERENCE_LEAD = 0.1
 _MIN_LATIN_COHERENCE = 0.2  # every byte string but a few is cp1252
 _MAX_CONTROL_SHARE = 0.01
+# A language is written in its own script, or these bytes belong to another one: (characters, least share of
+# all beyond ASCII). Chinese in Big5 or GBK makes half-width kana and Korean characters that look plausible.
+_KANA = (re.compile("[\u3041-\u30ff]"), 0.2)
+_SCRIPTS = {
+    "shift_jis": _KANA,
+    "euc_jp": _KANA,
+    "euc_kr": (re.compile("[\uac00-\ud7a3]"), 0.9),
+}
+_MIN_FOREIGN_CHARS = 6  # fewer of them say nothing about an East Asian encoding
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
 
 
@@ -81,7 +92,8 @@ def _decodes(path: Path, encoding: str) -> bool:
 def _legacy_encoding(sample: bytes) -> str | None:
     # The sample may end inside a character, and the last line of text ends before that.
     sample = sample[: sample.rfind(b"\n") + 1] or sample
-    matches = list(from_bytes(sample, cp_isolation=list(_LEGACY)))
+    found = list(from_bytes(sample, cp_isolation=list(_LEGACY)))
+    matches = [match for match in found if _in_its_script(match.encoding, str(match))]
     if not matches:
         return None
     best, others = matches[0], matches[1:]
@@ -89,9 +101,18 @@ def _legacy_encoding(sample: bytes) -> str | None:
         return None
     if best.encoding == "cp1252":
         # Latin letters in place of an East Asian word look like a language too, so nothing else may fit.
-        return best.encoding if not others and best.coherence >= _MIN_LATIN_COHERENCE else None
+        return best.encoding if len(found) == 1 and best.coherence >= _MIN_LATIN_COHERENCE else None
+    if len(_BEYOND_ASCII.findall(str(best))) < _MIN_FOREIGN_CHARS:
+        return None
     leads = all(
         match.chaos - best.chaos >= _MIN_LEAD or best.coherence - match.coherence >= _MIN_COHERENCE_LEAD
         for match in others
     )
     return best.encoding if leads else None
+
+
+def _in_its_script(encoding: str, text: str) -> bool:
+    if encoding not in _SCRIPTS:
+        return True
+    script, least_share = _SCRIPTS[encoding]
+    return len(script.findall(text)) >= least_share * len(_BEYOND_ASCII.findall(text))

@@ -8,6 +8,7 @@ import pytest
 
 from trainer.contract.errors import InputError, Problem
 from trainer.data import readers
+from trainer.data.encodings import UnknownEncodingError, detect_encoding
 from trainer.data.readers import DocumentReader
 from trainer.data.sources import open_source, source_sha256
 
@@ -197,6 +198,25 @@ def test_encodings_that_must_be_guessed_are_refused(tmp_path: Path, content: byt
     path = tmp_path / "d.txt"
     path.write_bytes(content)
     assert _refused(path).code == "data_encoding"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("big5", TAIWAN[:12]), ("big5", "春眠不覺曉，處處聞啼鳥。"), ("gb18030", "春眠不觉晓，处处闻啼鸟。"),
+        ("gb18030", "你好"),
+    ],
+)  # fmt: skip
+def test_a_few_characters_are_not_taken_for_another_language(
+    tmp_path: Path, encoding: str, text: str
+) -> None:
+    path = tmp_path / "d.txt"
+    path.write_bytes(text.encode(encoding))
+    try:
+        found = detect_encoding(path)
+    except UnknownEncodingError:
+        found = "refused"
+    assert found in (encoding, "refused")
 
 
 def test_a_long_text_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
