@@ -209,6 +209,8 @@ def _problem(error: Mapping[str, Any], values: Mapping[str, Any]) -> Problem:
     if name not in PARAMS:
         return Problem("param_unknown", {"name": name})
     param = PARAMS[name]
+    if isinstance(given, (list, tuple)) and len(error["loc"]) > 1:  # the member that is wrong
+        given = given[error["loc"][1]]
     args: dict[str, Any] = {"value": str(given)}
     if code == "param_below":
         args["bound"] = ("> " if param.lo_open else "≥ ") + f"{param.lo:g}"
@@ -256,10 +258,11 @@ def check(values: Mapping[str, Any]) -> tuple[TrainParams | None, list[Problem]]
     try:
         params = TrainParams.model_validate(values, strict=False)
     except ValidationError as error:
-        seen: dict[tuple[str, str | None, str], Problem] = {}
+        seen: dict[tuple[Any, ...], Problem] = {}
         for item in error.errors(include_url=False):
             problem = _problem(item, values)
-            seen.setdefault((problem.code, problem.param, str(problem.args.get("name"))), problem)
+            args = problem.args
+            seen.setdefault((problem.code, problem.param, args.get("name"), args.get("value")), problem)
         return None, [*seen.values(), *notes]
     conflicts = _conflicts(params)
     return (None if conflicts else params), [*conflicts, *_advice(params), *notes]

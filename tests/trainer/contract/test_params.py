@@ -52,6 +52,14 @@ def test_no_number_that_is_not_finite(param, value) -> None:  # type: ignore[no-
     assert [p.param for p in problems] == [param.name]
 
 
+def test_each_wrong_member_of_a_list_is_named() -> None:
+    _, problems = check({**NEEDED, "lora_parts": ["att", "nose", "ear"]})
+    assert [(p.code, p.args["value"]) for p in problems] == [
+        ("param_choice", "nose"),
+        ("param_choice", "ear"),
+    ]
+
+
 def test_all_problems_at_once() -> None:
     params, problems = check({"ctx_len": 1, "lr_init": -1, "precision": "int3", "nose": 1})
     assert params is None
