@@ -252,7 +252,8 @@ def _unfinished(output: Path) -> Iterator[Path]:
     except OSError as error:
         raise disk_error(error, output) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.exists():
+            part.unlink()
 
 
 def _publish(part: Path, output: Path) -> None:

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from trainer.commands.arguments import positive_number
 from trainer.commands.output import EXIT_DONE, open_output
 from trainer.contract.errors import InputError
 from trainer.contract.events import EventWriter
@@ -16,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("eval", help="mean next-token loss on data")
     parser.add_argument("--model", required=True, type=Path, metavar="M")
     parser.add_argument("--adapter", type=Path, metavar="A")
-    parser.add_argument("--alpha", type=float, metavar="X", help="for adapters without metadata")
+    parser.add_argument("--alpha", type=positive_number, metavar="X", help="for adapters without metadata")
     parser.add_argument("--data", required=True, type=Path, metavar="D")
     parser.add_argument("--vocab", type=Path, metavar="V")
     parser.add_argument("--loss-mask", choices=("all", "assistant"), default="all")

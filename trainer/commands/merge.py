@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import signal
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from trainer.commands.arguments import positive_number
 from trainer.commands.output import EXIT_DONE, EXIT_STOPPED, open_output
 from trainer.contract.errors import Problem
 from trainer.contract.events import EventWriter
@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--base", type=Path, required=True, help="base model, .pth or .safetensors")
     parser.add_argument("--adapter", type=Path, required=True, help="adapter .pth")
     parser.add_argument("--out", type=Path, required=True, help="merged model .pth; must not exist")
-    parser.add_argument("--alpha", type=_alpha, help="LoRA alpha, for adapters that don't record it")
+    parser.add_argument("--alpha", type=positive_number, help="LoRA alpha, for adapters that don't record it")
     parser.add_argument(
         "--dtype", choices=("bf16", "fp16", "fp32"), help="element type of the result (default: the base's)"
     )
@@ -116,10 +116,3 @@ class _StopSignals:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-
-
-def _alpha(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value) or value <= 0:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
-    return value

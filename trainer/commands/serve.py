@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from trainer.commands.arguments import positive_number
 from trainer.commands.output import EXIT_DONE, open_output
 from trainer.contract.events import EventWriter
 
@@ -29,7 +30,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that choose a model and where it runs; `generate` has the same."""
     parser.add_argument("--model", required=True, type=Path, metavar="M", help="a base or merged model")
     parser.add_argument("--adapter", type=Path, metavar="A", help="an adapter to put on it, not merged")
-    parser.add_argument("--alpha", type=float, help="of an adapter without metadata")
+    parser.add_argument("--alpha", type=positive_number, help="of an adapter without metadata")
     parser.add_argument("--vocab", type=Path, metavar="V", help="vocabulary (default: the model's own kind)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto")

@@ -81,3 +81,17 @@ def test_a_signal_stops_it_and_leaves_nothing(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 3, errors
     assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_takes_no_files_is_named(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    folder = tmp_path / "read only"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        done = subprocess.run(command(*pair, folder / "out.pth"), capture_output=True, text=True, timeout=60)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    assert done.returncode == 1
+    assert [line[:19] for line in done.stderr.splitlines()] == ["error[not_writable]"]
