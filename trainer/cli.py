@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from trainer import __version__
 from trainer.commands import convert, doctor, evaluate, generate, inspect, merge, serve, train
-from trainer.commands.output import EXIT_BAD_INPUT, EXIT_FAILED, print_error
+from trainer.commands.output import EXIT_BAD_INPUT, EXIT_FAILED, missing_package, print_error
 from trainer.contract.errors import AppError, InputError
 
 COMMANDS = (inspect, convert, train, evaluate, merge, generate, serve, doctor)
@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 130
+    except ModuleNotFoundError as error:
+        print_error(missing_package(error))
+        return EXIT_FAILED
     except MemoryError:
         print_error(AppError("oom_ram"))
         return EXIT_FAILED

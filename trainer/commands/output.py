@@ -105,6 +105,12 @@ def readable(event: Event) -> str:
     return ""
 
 
+def missing_package(error: ModuleNotFoundError) -> AppError:
+    """What to say where something that computes is not installed."""
+    package = (error.name or "").partition(".")[0]
+    return AppError("torch_missing") if package == "torch" else AppError("package_missing", package=package)
+
+
 def error_lines(error: AppError) -> list[str]:
     """A line for each problem, with its code; before it, for a program that asked, its facts as an event."""
     problems = error.problems if isinstance(error, ParameterError) else [error.problem]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -17,6 +18,7 @@ from trainer.commands.output import (
     EXIT_FAILED,
     EXIT_STOPPED,
     Output,
+    missing_package,
     open_output,
 )
 from trainer.contract.errors import AppError, InputError, ParameterError, Problem
@@ -24,6 +26,7 @@ from trainer.contract.events import EventWriter
 from trainer.contract.params import DEAD_SWITCHES, PARAMS, Param, TrainParams, check
 from trainer.contract.run_folder import RunFolder
 from trainer.contract.texts import text
+from trainer.training.failure import fail
 
 # Spinning threads of a CPU run would starve every other program on a small machine.
 PASSIVE_WAIT_CORES = 4
@@ -107,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     with lock:
         code = _locked(args, folder, params, notes, output)
-    if code == EXIT_BAD_INPUT and made:
+    if code in (EXIT_BAD_INPUT, EXIT_STOPPED) and made:
         _remove_empty(folder)
     return code
 
@@ -131,18 +134,22 @@ def _locked(
     for note in notes:
         events.write("warning", code=note.code, args={**note.args, "param": note.param})
     status, step, reason, code = "failed", None, None, EXIT_FAILED
+    # Until the training loop listens for them, SIGTERM and Ctrl+C end the run where it stands.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _before_torch()
         status, step = _train(args, folder, params, events)
         code = EXIT_DONE if status == "completed" else EXIT_STOPPED
+    except KeyboardInterrupt:
+        status, code = "stopped", EXIT_STOPPED
     except Exception as error:  # noqa: BLE001 - the process edge: every end of a run is written down
-        from trainer.training.run import fail
-
         traceback.print_exc(file=sys.stderr)
         problem = fail(folder, events, error)
         reason = problem.code
         output.error(error if isinstance(error, AppError) else AppError(problem.code, **problem.args))
         code = EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_FAILED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     events.write("bye", status=status, step=step, reason=reason)
     events.close()
     if args.json:
@@ -162,9 +169,7 @@ def _train(
         from trainer.training.control import Control, command_stream
         from trainer.training.run import RunRequest, train
     except ModuleNotFoundError as error:
-        raise AppError(
-            "torch_missing" if error.name == "torch" else "package_missing", package=error.name
-        ) from error
+        raise missing_package(error) from error
     control = Control(folder.control, events, command_stream())
     request = RunRequest(folder, params, default_cache(), [sys.executable, *sys.argv])
     return train(request, events, control)

@@ -14,7 +14,7 @@ from trainer import __version__
 from trainer.adapters.files import Adapter, check_fits, read_adapter
 from trainer.contract.errors import AppError, InputError
 from trainer.contract.events import EventWriter
-from trainer.contract.params import TrainParams
+from trainer.contract.params import PARAMS, TrainParams
 from trainer.contract.run_folder import Checkpoint, RunFolder, RunRecord
 from trainer.data.binidx import BinidxReader, part
 from trainer.data.cache import ensure_converted
@@ -123,13 +123,7 @@ def new_record(request: RunRequest, opened: Opened) -> RunRecord:
     return RunRecord(
         run_id=request.run.run_id,
         created_ts=time.time(),
-        params=params.model_copy(
-            update={
-                "base_model": str(Path(params.base_model).resolve()),
-                "data": str(Path(params.data).resolve()),
-                "lora_load": None if params.lora_load is None else str(Path(params.lora_load).resolve()),
-            }
-        ).as_json(),
+        params=_with_whole_paths(params).as_json(),
         base_name=opened.base.path.name,
         base_bytes=opened.base.nbytes,
         base_sha256=opened.base.sha256(),
@@ -143,6 +137,12 @@ def new_record(request: RunRequest, opened: Opened) -> RunRecord:
         machine={"system": platform.platform(), "devices": describe_devices(opened.device.kind)},
         command=request.command,
     )
+
+
+def _with_whole_paths(params: TrainParams) -> TrainParams:
+    """The parameters as they can be used from any folder, for a resume."""
+    names = [name for name, param in PARAMS.items() if param.kind == "path" and getattr(params, name)]
+    return params.model_copy(update={name: str(Path(getattr(params, name)).resolve()) for name in names})
 
 
 def data_sha256(reader: BinidxReader) -> str:

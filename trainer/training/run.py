@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import time
-import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import psutil
 import pytorch_lightning as pl
 import torch
 
-from trainer.contract.errors import AppError, Problem
+from trainer.contract.errors import AppError
 from trainer.contract.events import EventWriter
 from trainer.contract.files import write_json
 from trainer.contract.run_folder import RunFolder, RunRecord
@@ -50,8 +49,11 @@ def train(request: RunRequest, events: EventWriter, control: Control) -> Outcome
         events.write("warning", code=note.code, args=dict(note.args))
     record = opened.record or new_record(request, opened)
     _hello(events, record, opened)
-    if opened.record is None and rank() == 0:
-        request.run.write(record)
+    if rank() == 0:
+        if opened.record is None:
+            request.run.write(record)
+        # It tells how the run ended before; should this process be killed, the run was interrupted.
+        request.run.summary_json.unlink(missing_ok=True)
     events.write("phase", name="loading_model")
     model = load_base(opened, events)
     module, loop = assemble(request.run, opened, record, model, events, control)
@@ -145,14 +147,3 @@ def _write_summary(run: RunFolder, status: str, step: int, progress: Progress, s
             "loss": progress.last_loss, "best_val_loss": progress.best, "seconds": round(seconds, 3),
         },
     )  # fmt: skip
-
-
-def fail(run: RunFolder, events: EventWriter, error: BaseException) -> Problem:
-    """Write down how a run failed; the run folder keeps every checkpoint."""
-    problem = error.problem if isinstance(error, AppError) else Problem("internal", {"detail": repr(error)})
-    trace = traceback.format_exception(error)
-    tail = "".join(trace).splitlines()[-40:]
-    events.write("error", code=problem.code, args=dict(problem.args), fatal=True, trace_tail=tail)
-    if run.path.is_dir() and run.run_json.exists():
-        write_json(run.summary_json, {"status": "failed", "code": problem.code, "args": dict(problem.args)})
-    return problem

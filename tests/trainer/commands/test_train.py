@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.contract.events import EventFramer, read_events
+from trainer.contract.events import Event, EventFramer, read_events
 from trainer.contract.run_folder import RunFolder
 
 FAST = ("--ctx-len", "64", "--epoch-steps", "0", "--micro-bsz", "2", "--accumulate-grad-batches", "2",
@@ -158,6 +160,62 @@ def test_sigterm_saves_and_stops(base: Path, data: Path, tmp_path: Path) -> None
         assert process.wait(60) == 3
     assert folder.status() == "stopped"
     assert folder.checkpoints()[-1].meta.step == max(losses(folder))
+
+
+def test_a_stopped_run_that_is_resumed_and_killed_was_interrupted(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    flags = ("--base-model", base, "--data", data, "--epoch-count", 400, *FAST)
+    for more, number, status in ((flags, signal.SIGTERM, "stopped"), (("--resume",), 9, "interrupted")):
+        seen = len(losses(folder)) if folder.events.exists() else 0
+        start = command("train", "--run-dir", folder.path, *more)
+        with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and (not folder.events.exists() or len(losses(folder)) <= seen):
+                time.sleep(0.02)
+            process.send_signal(number)
+        assert folder.status() == status
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_before_the_first_step_it_says_so(
+    number: int, base: Path, data: Path, tmp_path: Path
+) -> None:
+    start = command("train", "--run-dir", tmp_path / "run", "--base-model", base, "--data", data, *FAST)
+    with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(number)
+        events = [item for line in (first, *process.stdout) for item in EventFramer().feed(line)]
+    assert process.returncode == 3
+    assert isinstance(events[-1], Event)
+    assert (events[-1].t, events[-1]["status"]) == ("bye", "stopped")
+
+
+def test_a_run_resumes_from_another_folder(base: Path, data: Path, tmp_path: Path) -> None:
+    vocab = Path(importlib.util.find_spec("rwkv").submodule_search_locations[0], "rwkv_vocab_v20230424.txt")  # type: ignore[union-attr,index]
+    shutil.copy(vocab, tmp_path / "vocab.txt")
+    here = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}}
+    done = run("train", "--base-model", base.name, "--data", data.name, "--vocab", "vocab.txt", "--run-dir",
+               "run", "--epoch-count", 1, *FAST, **here)  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert run("train", "--run-dir", tmp_path / "run", "--resume").returncode == 0
+
+
+def test_without_torch_it_says_what_to_install(base: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "torch.py").write_text('raise ModuleNotFoundError("no torch", name="torch")')
+    root = Path(__file__).resolve().parents[3]
+    bare = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path / "none", root)))}
+    for arguments in (
+        ("train", "--base-model", base, "--data", data, "--run-dir", tmp_path / "run", "--json"),
+        ("eval", "--model", base, "--data", data),
+        ("merge", "--base", base, "--adapter", base, "--out", tmp_path / "out.pth"),
+    ):
+        done = run(*arguments, env=bare)
+        assert done.returncode == 1
+        assert [line[:20] for line in done.stderr.decode().splitlines()] == ["error[torch_missing]"]
+    assert read_events(tmp_path / "run" / "events.jsonl")[0][-1].t == "bye"
 
 
 def test_a_reader_that_goes_away_does_not_end_the_run(base: Path, data: Path, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from trainer.contract.events import Event, EventWriter, read_events
 from trainer.contract.params import checked
 from trainer.contract.run_folder import RunFolder
 from trainer.training.control import Control
+from trainer.training.failure import fail
 from trainer.training.opening import RunRequest
-from trainer.training.run import fail, train
+from trainer.training.run import train
 
 WORDS = [
     "the", "sea", "the", "light", "a", "keeper", "sings", "of", "rain", "and", "wind", "over", "old",
