@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -13,13 +14,19 @@ from torch import Tensor, nn
 
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import InputError
-from trainer.models.rwkv7 import RWKV7, Linear
+from trainer.models.skeleton import RWKV, Linear
 
-# The projections that each part adapts; the other parts are trained in full.
-PROJECTIONS = {"att": ("receptance", "key", "value", "output"), "ffn": ("key", "value")}
+# The projections that each part adapts, where a generation has them; the other parts are trained in full.
+PROJECTIONS = {
+    "att": ("receptance", "key", "value", "output", "gate"),
+    "ffn": ("key", "value", "receptance"),
+}
 _FULL_PARTS = {
-    "time": re.compile(r"blocks\.\d+\.(att\.(x_[rwkvag]|[wav]0|k_k|k_a|r_k)|ffn\.x_k)$"),
-    "time_lora": re.compile(r"blocks\.\d+\.att\.[wavg][12]$"),
+    "time": re.compile(
+        r"blocks\.\d+\.(att\.(x_[rwkvag]|[wav]0|k_k|k_a|r_k)|ffn\.x_k"  # 7
+        r"|(att|ffn)\.time_(mix_[kvrg]|maa_[xwkvrg]|decay|first|faaaa))$"  # 4, 5 and 6
+    ),
+    "time_lora": re.compile(r"blocks\.\d+\.att\.([wavg]|time_maa_w|time_decay_w)[12]$"),  # 6 and 7
     "ln": re.compile(r"blocks\.\d+\.(ln[012]|att\.ln_x)\.(weight|bias)$"),
     "emb": re.compile(r"emb\.weight$"),
     "head": re.compile(r"head\.weight$"),
@@ -79,7 +86,7 @@ class LoraLinear(Linear):
         return _LoraProduct.apply(x, W, self.lora_A, self.lora_B, self.scale)
 
 
-def _replace(model: RWKV7, module: str, r: int, alpha: float, dropout: float) -> LoraLinear:
+def _replace(model: RWKV, module: str, r: int, alpha: float, dropout: float) -> LoraLinear:
     parent_name, _, leaf = module.rpartition(".")
     parent = model.get_submodule(parent_name)
     lora = LoraLinear(getattr(parent, leaf), r, alpha, dropout)
@@ -87,19 +94,21 @@ def _replace(model: RWKV7, module: str, r: int, alpha: float, dropout: float) ->
     return lora
 
 
-def attach_lora(model: RWKV7, *, r: int, alpha: float, dropout: float, parts: Iterable[str]) -> None:
+def attach_lora(model: RWKV, *, r: int, alpha: float, dropout: float, parts: Iterable[str]) -> None:
     """Freeze the model, put LoRA on the projections of the parts, and free the other parts' tensors.
 
     Args:
-        parts: of `att`, `ffn` (LoRA), `time` (mixing and decay vectors), `time_lora` (w1…g2), `ln`
-            (ln0, ln1, ln2, ln_x; as in RWKV-Runner not ln_out), `emb`, `head` (trained in full).
+        parts: of `att`, `ffn` (LoRA), `time` (mixing, decay and bonus vectors), `time_lora` (the low-rank
+            matrices of 6 and 7), `ln` (ln0, ln1, ln2, ln_x; as in RWKV-Runner not ln_out), `emb`, `head`
+            (trained in full).
     """
     parts = tuple(parts)
     model.requires_grad_(False)
     for layer in range(len(model.blocks)):
         for part, leaves in PROJECTIONS.items():
             for leaf in leaves if part in parts else ():
-                _replace(model, f"blocks.{layer}.{part}.{leaf}", r, alpha, dropout)
+                if hasattr(model.get_submodule(f"blocks.{layer}.{part}"), leaf):
+                    _replace(model, f"blocks.{layer}.{part}.{leaf}", r, alpha, dropout)
     patterns = [pattern for part, pattern in _FULL_PARTS.items() if part in parts]
     for name, param in model.named_parameters():
         if any(pattern.match(name) for pattern in patterns):
@@ -112,13 +121,13 @@ def train_in_full(param: nn.Parameter) -> None:
     param.requires_grad_(True)
 
 
-def attach_full(model: RWKV7) -> None:
+def attach_full(model: RWKV) -> None:
     """Train every tensor of the model."""
     for param in model.parameters():
         train_in_full(param)
 
 
-def adapter_tensors(model: RWKV7) -> dict[str, Tensor]:
+def adapter_tensors(model: RWKV) -> dict[str, Tensor]:
     """What an adapter file holds: every trained tensor under its own name, on the CPU."""
     return {
         name: param.detach().to("cpu", copy=True).contiguous()
@@ -134,10 +143,12 @@ class AdapterLike(Protocol):
     def tensors(self) -> Mapping[str, Tensor]: ...
     @property
     def meta(self) -> AdapterMeta | None: ...
+    @property
+    def path(self) -> Path: ...
 
 
 @torch.no_grad()
-def attach_adapter(model: RWKV7, adapter: AdapterLike, *, alpha: float | None = None) -> None:
+def attach_adapter(model: RWKV, adapter: AdapterLike, *, alpha: float | None = None) -> None:
     """Put an adapter on a model; modules without LoRA get it with the adapter's own r.
 
     Args:
@@ -153,7 +164,7 @@ def attach_adapter(model: RWKV7, adapter: AdapterLike, *, alpha: float | None = 
         module, _, leaf = name.rpartition(".")
         if leaf == "lora_A" and not isinstance(model.get_submodule(module), LoraLinear):
             if alpha is None:
-                raise InputError("adapter_alpha_unknown", path=name, r=tensor.shape[0])
+                raise InputError("adapter_alpha_unknown", path=str(adapter.path), r=tensor.shape[0])
             _replace(model, module, tensor.shape[0], alpha, 0.0)
     for name, tensor in adapter.tensors.items():
         param = model.get_parameter(name)

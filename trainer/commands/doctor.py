@@ -129,11 +129,16 @@ def _training_step() -> str:
     torch = _torch()
     from trainer.adapters.lora import attach_lora
     from trainer.models.initial import initialise
+    from trainer.models.layouts import ModelSpec
     from trainer.models.rwkv7 import RWKV7
     from trainer.training.head_loss import head_cross_entropy
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = initialise(RWKV7(_TinySpec()), seed=0).to(device).requires_grad_(False)
+    spec = ModelSpec(
+        generation="7", n_layer=2, n_embd=32, dim_att=32, dim_ffn=64, vocab_size=_SMALLEST_VOCAB,
+        head_size=16, n_head=2, ranks=dict.fromkeys("wavg", 8), layer0_v=True,
+    )  # fmt: skip
+    model = initialise(RWKV7(spec), seed=0).to(device).requires_grad_(False)
     attach_lora(model, r=4, alpha=8.0, dropout=0.0, parts=("att", "ffn"))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-2)
@@ -149,20 +154,6 @@ def _training_step() -> str:
     if not losses[-1] < losses[0]:
         raise RuntimeError(f"the loss did not fall: {losses}")
     return f"loss {losses[0]:.3f} → {losses[-1]:.3f} in {len(losses)} steps on {device}"
-
-
-@dataclass(frozen=True, slots=True)
-class _TinySpec:
-    n_layer: int = 2
-    n_embd: int = 32
-    dim_ffn: int = 64
-    vocab_size: int = _SMALLEST_VOCAB
-    head_size: int = 16
-    layer0_v: bool = True
-
-    @property
-    def ranks(self) -> dict[str, int]:
-        return dict.fromkeys("wavg", 8)
 
 
 def _cache_folder() -> str:

@@ -1,4 +1,4 @@
-"""The model behind an answer: the package `rwkv`, or this project's own RWKV-7 (for adapters not merged)."""
+"""The model behind an answer: the package `rwkv`, or this project's own RWKV (for adapters not merged)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.contract.errors import AppError, InputError
+from trainer.contract.errors import AppError
 
 if TYPE_CHECKING:
     import torch
@@ -110,17 +110,16 @@ def _ignoring_deprecations() -> Iterator[None]:
 
 
 class NativeEngine:
-    """This project's RWKV-7, as trained: LoRA layers stay beside the weights that they change.
+    """This project's RWKV, as trained: LoRA layers stay beside the weights that they change.
 
     Args:
-        model: `trainer.models.rwkv7.RWKV7`; put into evaluation mode for each call only, so that it may be
+        model: `trainer.models.skeleton.RWKV`; put into evaluation mode for each call only, so that it may be
             one that is being trained.
     """
 
-    generation = "7"
-
     def __init__(self, model: Any) -> None:
         self._model = model
+        self.generation = str(model.spec.generation)
         self.vocab_size = int(model.spec.vocab_size)
         self.device = _device_of(model).type
 
@@ -209,8 +208,6 @@ def open_engine(
     chosen, dtype = choose_device(device, precision)
     if adapter is None and model.suffix == ".pth":
         return PackageEngine(model, spec.generation, f"{chosen} {dtype}", spec.vocab_size)
-    if spec.generation != "7":
-        raise InputError("model_generation_later", path=str(model), generation=spec.generation)
     return NativeEngine(_native_model(model, adapter, chosen, dtype, alpha))
 
 

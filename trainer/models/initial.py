@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer.models.rwkv7 import RWKV7, Spec
+from trainer.models.layouts import ModelSpec
+from trainer.models.rwkv7 import RWKV7
 
 
 def _orthogonal(shape: torch.Size, gain: float, generator: torch.Generator) -> Tensor:
@@ -21,7 +22,7 @@ def _uniform(shape: torch.Size, bound: float, generator: torch.Generator) -> Ten
     return (torch.rand(shape, generator=generator) * 2 - 1) * bound
 
 
-def _att_vectors(layer: int, spec: Spec) -> dict[str, Tensor]:
+def _att_vectors(layer: int, spec: ModelSpec) -> dict[str, Tensor]:
     C, N, L = spec.n_embd, spec.head_size, spec.n_layer
     depth, rest = layer / max(1, L - 1), 1.0 - layer / L
     n = torch.arange(C, dtype=torch.float32)

@@ -8,8 +8,20 @@ from pathlib import Path
 import torch
 
 from trainer.models.checkpoint import open_checkpoint
+from trainer.models.layouts import ModelSpec
+from trainer.models.rwkv4 import RWKV4
+from trainer.models.rwkv5 import RWKV5
+from trainer.models.rwkv6 import RWKV6
 from trainer.models.rwkv7 import RWKV7
+from trainer.models.skeleton import RWKV
 from trainer.models.spec import detect_file, require_trainable
+
+_KINDS: dict[str, type[RWKV]] = {"4": RWKV4, "5": RWKV5, "6": RWKV6, "7": RWKV7}
+
+
+def build(spec: ModelSpec) -> RWKV:
+    """A model of the spec's generation, with uninitialised parameters."""
+    return _KINDS[spec.generation.partition(".")[0]](spec)
 
 
 def load_model(
@@ -18,7 +30,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     on_progress: Callable[[int, int], object] | None = None,
-) -> RWKV7:
+) -> RWKV:
     """Build the model that a file holds; parameters are frozen and in `dtype`.
 
     Args:
@@ -32,10 +44,12 @@ def load_model(
     spec = detect_file(file)
     require_trainable(spec, path)
     with torch.device("meta"):
-        model = RWKV7(spec)
+        model = build(spec)
     tensors = {}
     for done, name in enumerate(file.infos, 1):
-        tensors[name] = file.tensor(name).to(device=device, dtype=dtype)
+        # Some 5.0 and 5.1 files keep one value per head as [H, 1].
+        shape = model.get_parameter(name).shape
+        tensors[name] = file.tensor(name).view(shape).to(device=device, dtype=dtype)
         if on_progress is not None:
             on_progress(done, len(file.infos))
     model.load_state_dict(tensors, strict=True, assign=True)

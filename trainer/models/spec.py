@@ -18,7 +18,7 @@ ADAPTER_MARKS = (
     ".lora_A", ".lora_B", ".lora_M", ".disha", ".bone", ".bone_block", ".miss_block", ".init_lora_A",
     ".init_lora_B", "lora_meta",
 )  # fmt: skip
-TRAINABLE_GENERATIONS = ("7",)
+TRAINABLE_GENERATIONS = ("4", "5.0", "5.1", "5.2", "6", "7")
 TRAINABLE_DTYPES = ("fp32", "bf16", "fp16")
 # A mark in a key -> what the file then is. The first that occurs names it.
 _VARIANTS = (

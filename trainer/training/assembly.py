@@ -19,7 +19,7 @@ from trainer.inference.engine import NativeEngine
 from trainer.inference.generation import generate
 from trainer.inference.sampling import SamplingParams
 from trainer.models.loading import load_model
-from trainer.models.rwkv7 import RWKV7
+from trainer.models.skeleton import RWKV
 from trainer.training.checkpoints import set_rng_state
 from trainer.training.control import Control
 from trainer.training.loop import Progress, RunLoop
@@ -27,7 +27,7 @@ from trainer.training.module import TrainModule
 from trainer.training.opening import Opened
 
 
-def load_base(opened: Opened, events: EventWriter) -> RWKV7:
+def load_base(opened: Opened, events: EventWriter) -> RWKV:
     """The base with its adapter attached, in training mode."""
     params, device = opened.params, opened.device
     model = load_model(
@@ -49,7 +49,7 @@ def load_base(opened: Opened, events: EventWriter) -> RWKV7:
     return model.train()
 
 
-def _attach_lora(model: RWKV7, opened: Opened, events: EventWriter) -> None:
+def _attach_lora(model: RWKV, opened: Opened, events: EventWriter) -> None:
     params = opened.params
     r, alpha = params.lora_r, params.lora_alpha
     adapter = opened.adapter
@@ -70,7 +70,7 @@ def _attach_lora(model: RWKV7, opened: Opened, events: EventWriter) -> None:
 
 
 def assemble(
-    run: RunFolder, opened: Opened, record: RunRecord, model: RWKV7, events: EventWriter, control: Control
+    run: RunFolder, opened: Opened, record: RunRecord, model: RWKV, events: EventWriter, control: Control
 ) -> tuple[TrainModule, RunLoop]:
     params, progress = opened.params, Progress()
     module = TrainModule(model, params, opened.plan, opened.device, opened.plan.first_step)
@@ -90,7 +90,7 @@ def assemble(
     return module, loop
 
 
-def _adapter_meta(opened: Opened, record: RunRecord, model: RWKV7) -> AdapterMeta:
+def _adapter_meta(opened: Opened, record: RunRecord, model: RWKV) -> AdapterMeta:
     params = opened.params
     lora = [module for module in model.modules() if isinstance(module, LoraLinear)]
     r = lora[0].lora_A.shape[0] if lora else None

@@ -11,7 +11,7 @@ import torch
 
 from trainer.data.binidx import BinidxReader
 from trainer.data.packing import ALIGN
-from trainer.models.rwkv7 import RWKV7, State
+from trainer.models.skeleton import RWKV, State
 from trainer.training.head_loss import IGNORE, head_cross_entropy
 
 CHUNK_TOKENS = 1024
@@ -69,7 +69,7 @@ def tokens_to_read(sizes: np.ndarray) -> int:
 
 @torch.no_grad()
 def evaluate(
-    model: RWKV7,
+    model: RWKV,
     reader: BinidxReader,
     documents: Iterable[int],
     *,

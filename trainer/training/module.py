@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from trainer.contract.params import TrainParams
-from trainer.models.rwkv7 import RWKV7
+from trainer.models.skeleton import RWKV
 from trainer.training.batches import Window
 from trainer.training.device import Device
 from trainer.training.head_loss import head_cross_entropy
@@ -39,7 +39,7 @@ class TrainModule(pl.LightningModule):
     so the loss is normalised by the window's counted tokens, however they fall on micro-batches and devices.
     """
 
-    def __init__(self, model: RWKV7, params: TrainParams, plan: StepPlan, device: Device, step: int) -> None:
+    def __init__(self, model: RWKV, params: TrainParams, plan: StepPlan, device: Device, step: int) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.params, self.plan, self.compute = model, params, plan, device

@@ -22,7 +22,7 @@ from trainer.adapters.lora import (
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import InputError
 from trainer.models.loading import load_model
-from trainer.models.rwkv7 import RWKV7, Linear
+from trainer.models.skeleton import RWKV, Linear
 
 TOKENS = torch.arange(1, 25)[None]
 
@@ -35,7 +35,7 @@ def base(tmp_path: Path, make_checkpoint: Callable[..., Any]) -> Path:
 
 
 @pytest.fixture
-def model(base: Path) -> RWKV7:
+def model(base: Path) -> RWKV:
     return load_model(base)
 
 
@@ -84,7 +84,7 @@ def test_gradients_against_finite_differences() -> None:
     assert torch.autograd.gradcheck(product, (x, lora.lora_A, lora.lora_B))
 
 
-def test_the_frozen_weight_gets_no_gradient_and_the_start_changes_nothing(model: RWKV7) -> None:
+def test_the_frozen_weight_gets_no_gradient_and_the_start_changes_nothing(model: RWKV) -> None:
     before = model(TOKENS)[0]
     weight = model.get_parameter("blocks.1.att.key.weight")
     attach_lora(model, r=4, alpha=8.0, dropout=0.0, parts=("att", "ffn"))
@@ -143,20 +143,54 @@ EXPECTED = {
 @pytest.mark.parametrize(
     "parts", [*((part,) for part in EXPECTED), ("att", "ffn", "time", "ln"), tuple(EXPECTED)]
 )
-def test_parts_select_exactly_their_tensors(model: RWKV7, parts: tuple[str, ...]) -> None:
+def test_parts_select_exactly_their_tensors(model: RWKV, parts: tuple[str, ...]) -> None:
     attach_lora(model, r=4, alpha=8.0, dropout=0.0, parts=parts)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trainable == set().union(*(EXPECTED[part] for part in parts))
     assert set(adapter_tensors(model)) == trainable
 
 
-def test_all_parts_are_everything_but_ln_out(model: RWKV7) -> None:
+def test_all_parts_are_everything_but_ln_out(model: RWKV) -> None:
     names = {name for name, _ in model.named_parameters()}
     projections = {
         name for name in names if re.search(r"(att\.(receptance|key|value|output)|ffn\.(key|value))\.w", name)
     }
     full = set().union(*EXPECTED.values()) - EXPECTED["att"] - EXPECTED["ffn"]
     assert names - projections - full == {"ln_out.weight", "ln_out.bias"}
+
+
+MIXES = {"4": "kvr", "5.0": "kvr", "5.1": "kvrg", "5.2": "kvrg", "6": "xwkvrg"}
+BONUS = {"4": "first", "5.0": "first", "5.1": "first", "5.2": "faaaa", "6": "faaaa"}
+
+
+@pytest.mark.parametrize("generation", MIXES)
+def test_parts_of_the_older_generations(
+    tmp_path: Path, make_checkpoint: Callable[..., Any], generation: str
+) -> None:
+    written = make_checkpoint(tmp_path / "old.pth", generation)
+    mix = "maa" if generation == "6" else "mix"
+    gated = generation not in ("4", "5.0")
+    att = ("receptance", "key", "value", "output", *(("gate",) if gated else ()))
+    ffn = ("receptance", "key", "value")
+    time = {f"att.time_{mix}_{name}" for name in MIXES[generation]}
+    time |= {"att.time_decay", f"att.time_{BONUS[generation]}", f"ffn.time_{mix}_k", f"ffn.time_{mix}_r"}
+    low = {f"att.time_{name}_w{i}" for name in ("maa", "decay") for i in (1, 2)}
+    expected = {
+        "att": {f"blocks.{i}.att.{m}.lora_{x}" for i in (0, 1) for m in att for x in "AB"},
+        "ffn": {f"blocks.{i}.ffn.{m}.lora_{x}" for i in (0, 1) for m in ffn for x in "AB"},
+        "time": {f"blocks.{i}.{name}" for i in (0, 1) for name in time},
+        "time_lora": {f"blocks.{i}.{name}" for i in (0, 1) for name in low if generation == "6"},
+        "ln": {name for name in EXPECTED["ln"] if generation != "4" or "ln_x" not in name},
+        "emb": EXPECTED["emb"],
+        "head": EXPECTED["head"],
+    }
+    for parts in [*((part,) for part in expected), tuple(expected)]:
+        model = load_model(tmp_path / "old.pth")
+        attach_lora(model, r=4, alpha=8.0, dropout=0.0, parts=parts)
+        assert set(adapter_tensors(model)) == set().union(*(expected[part] for part in parts)), parts
+    adapted = {name.rpartition(".")[0] + ".weight" for name in expected["att"] | expected["ffn"]}
+    full = set().union(*(expected[part] for part in ("time", "time_lora", "ln", "emb", "head")))
+    assert set(written) - adapted - full == {"ln_out.weight", "ln_out.bias"}
 
 
 def test_full_training_frees_everything(base: Path) -> None:
@@ -166,7 +200,7 @@ def test_full_training_frees_everything(base: Path) -> None:
     assert set(adapter_tensors(model)) == {name for name, _ in model.named_parameters()}
 
 
-def test_adapter_tensors_are_copies(model: RWKV7) -> None:
+def test_adapter_tensors_are_copies(model: RWKV) -> None:
     train_in_full(model.ln_out.weight)
     saved = adapter_tensors(model)
     before = saved["ln_out.weight"].clone()
@@ -205,7 +239,7 @@ def test_round_trip_through_a_file(base: Path, tmp_path: Path, dtype: torch.dtyp
 
 
 def test_onto_a_model_that_has_lora_already(
-    base: Path, model: RWKV7, tmp_path: Path, make_adapter: Any
+    base: Path, model: RWKV, tmp_path: Path, make_adapter: Any
 ) -> None:
     tensors = make_adapter(tmp_path / "a.pth", base, r=4, alpha=8.0)
     attach_lora(model, r=4, alpha=8.0, dropout=0.1, parts=("att", "ffn", "time", "ln"))
@@ -222,7 +256,8 @@ def test_a_file_without_metadata_needs_an_alpha(base: Path, tmp_path: Path, make
     adapter = read_adapter(tmp_path / "a.pth")
     with pytest.raises(InputError) as error:
         attach_adapter(load_model(base), adapter)
-    assert (error.value.code, error.value.problem.args["r"]) == ("adapter_alpha_unknown", 4)
+    assert error.value.code == "adapter_alpha_unknown"
+    assert error.value.problem.args == {"path": str(tmp_path / "a.pth"), "r": 4}
     model = load_model(base)
     attach_adapter(model, adapter, alpha=2.0)
     module = model.get_submodule("blocks.1.ffn.value")

@@ -32,13 +32,13 @@ def test_a_7_is_described_by_its_contents(
     assert (found["trainable"], found["reason"]) == (True, None)
 
 
-def test_a_6_says_why_it_is_not_trained(
-    tmp_path: Path, make_checkpoint: Any, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("generation", ["4", "5.0", "5.1", "5.2", "6"])
+def test_older_generations_are_described_and_can_be_trained(
+    tmp_path: Path, make_checkpoint: Any, capsys: pytest.CaptureFixture[str], generation: str
 ) -> None:
-    make_checkpoint(tmp_path / "m.pth", "6")
+    make_checkpoint(tmp_path / "m.pth", generation)
     found = inspected(tmp_path / "m.pth", capsys)
-    assert (found["generation"], found["trainable"]) == ("6", False)
-    assert found["reason"] == "model_generation_later"
+    assert (found["generation"], found["trainable"], found["reason"]) == (generation, True, None)
 
 
 def test_adapters_are_described(

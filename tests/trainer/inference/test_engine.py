@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.contract.errors import AppError, InputError
+from trainer.contract.errors import AppError
 from trainer.data.tokenizers import Tokenizer
 from trainer.inference.engine import Engine, NativeEngine, PackageEngine, choose_device, open_engine
 from trainer.models.loading import load_model
@@ -40,12 +40,18 @@ for path in sys.argv[1:]:
 
 def test_older_generations_run_in_the_package(tmp_path: Path, make_checkpoint: Callable[..., Any]) -> None:
     paths = []
-    for generation in ("4", "5.2", "6"):
+    for generation in ("4", "5.0", "5.1", "5.2", "6"):
         paths.append(str(tmp_path / f"v{generation}.pth"))
         make_checkpoint(Path(paths[-1]), generation)
     done = subprocess.run([sys.executable, "-c", OLDER, *paths], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["4", "5.2", "6"]  # and the package's own words are not on stdout
+    assert done.stdout.split() == [
+        "4",
+        "5.0",
+        "5.1",
+        "5.2",
+        "6",
+    ]  # and nothing of the package's own
 
 
 def test_native_and_package_agree(engine: Engine, model_path: Path, tokenizer: Tokenizer) -> None:
@@ -102,13 +108,24 @@ def test_safetensors_run_natively(model_path: Path, engine: Engine, tmp_path: Pa
     assert np.abs(native.forward([1, 2], None)[0] - engine.forward([1, 2], None)[0]).max() < 1e-4
 
 
-def test_an_adapter_on_an_older_generation_is_refused(
-    tmp_path: Path, make_checkpoint: Callable[..., Any]
+@pytest.mark.parametrize("generation", ["4", "5.0", "5.1", "5.2", "6"])
+def test_an_adapter_on_an_older_generation_answers(
+    tmp_path: Path, make_checkpoint: Callable[..., Any], make_adapter: Callable[..., Any], generation: str
 ) -> None:
-    make_checkpoint(tmp_path / "six.pth", "6")
-    with pytest.raises(InputError) as caught:
-        open_engine(tmp_path / "six.pth", tmp_path / "any.pth", device="cpu")
-    assert caught.value.code == "model_generation_later"
+    base = tmp_path / "base.pth"
+    make_checkpoint(base, generation)
+    make_adapter(tmp_path / "a.pth", base, generation=generation, full=("blocks.1.ln1.weight",))
+    engine = open_engine(base, tmp_path / "a.pth", device="cpu")
+    assert (engine.generation, engine.vocab_size) == (generation, 300)
+    whole, _ = engine.forward([5, 17, 99, 3, 250], None)
+    _, state = engine.forward([5, 17], None)
+    rest, after = engine.forward([99, 3, 250], state)
+    again, _ = engine.forward([99, 3, 250], state)
+    assert np.abs(whole - rest).max() < 1e-4
+    assert np.array_equal(rest, again)
+    assert engine.state_bytes(after) == engine.state_bytes(state) > 0
+    bare, _ = NativeEngine(load_model(base)).forward([5, 17, 99, 3, 250], None)
+    assert np.abs(whole - bare).max() > 1e-2  # the adapter has its say
 
 
 def test_one_process_runs_one_kind_of_model(

@@ -189,16 +189,9 @@ def test_states_and_other_networks_are_refused() -> None:
     assert refusal({"conv1.weight": TensorInfo("fp32", (8, 3, 3, 3), 864)}).code == "model_not_rwkv"
 
 
-def test_only_7_is_trained_for_now(checkpoint_tensors: Any) -> None:
+def test_every_generation_is_trained(checkpoint_tensors: Any) -> None:
     for generation in GENERATIONS:
-        spec = detect(infos_of(checkpoint_tensors(generation)))
-        if generation == "7":
-            require_trainable(spec, "model.pth")
-            continue
-        with pytest.raises(InputError) as caught:
-            require_trainable(spec, "model.pth")
-        assert caught.value.code == "model_generation_later"
-        assert f"RWKV-{generation}" in str(caught.value)
+        require_trainable(detect(infos_of(checkpoint_tensors(generation))), "model.pth")
 
 
 def test_the_table_of_a_published_7_is_the_published_one() -> None:

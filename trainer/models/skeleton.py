@@ -1,0 +1,198 @@
+"""What all RWKV generations share: embedding, blocks with their residuals, norms, token shift, state, head.
+
+A generation adds its time mixing ("att") and channel mixing ("ffn"). Parameters are named exactly as in the
+.pth. Shapes: B batch, T tokens, C n_embd, A dim_att, H heads, N head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from trainer.kernels.chunks import CHUNK
+from trainer.kernels.dispatch import choose
+from trainer.models.layouts import ModelSpec
+
+LN_EPS = 1e-5
+# RWKV-5's division by 8 before a norm with LN_EPS, and the same in the later generations.
+GROUP_NORM_EPS = 64e-5
+
+
+@dataclass(slots=True)
+class LayerState:
+    """What a layer carries to the next token.
+
+    Attributes:
+        att_x: [B, C], the last LN1 output. ffn_x: [B, C], the last LN2 output.
+        wkv: of the recurrence, in fp32: [B, 3, A] of 4 (aa, bb, pp), [B, H, N, N] of 5 and 6 (k, v) and of
+            7 (v, k).
+    """
+
+    att_x: Tensor
+    wkv: Tensor
+    ffn_x: Tensor
+
+
+State = list[LayerState]
+
+
+class Linear(nn.Module):
+    """A projection without bias: y = x W^T."""
+
+    def __init__(self, d_in: int, d_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(d_out, d_in))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+class Embedding(nn.Module):
+    """Token ids to rows of `weight` [V, C]."""
+
+    def __init__(self, vocab_size: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocab_size, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self.weight)
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm whose parameters may be fp32 masters over 16-bit activations."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.bias.to(x.dtype), LN_EPS)
+
+    def per_head(self, x: Tensor, n_head: int) -> Tensor:
+        """x [B, T, A] normalised head by head."""
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.group_norm(x.flatten(0, 1), n_head, weight, bias, GROUP_NORM_EPS).view(x.shape)
+
+
+def token_shift(x: Tensor, last: Tensor | None, resets: Tensor | None) -> Tensor:
+    """x one token later; before the first token comes `last` [B, C] (or zero), zero at document starts."""
+    first = torch.zeros_like(x[:, :1]) if last is None else last.to(x.dtype).unsqueeze(1)
+    shifted = torch.cat((first, x[:, :-1]), 1)
+    if resets is None:
+        return shifted
+    return shifted.masked_fill(_token_mask(resets, x.shape[1]), 0.0)
+
+
+def _token_mask(resets: Tensor, T: int) -> Tensor:
+    starts = torch.zeros(resets.shape[0], T, dtype=torch.bool, device=resets.device)
+    starts[:, ::CHUNK] = resets
+    return starts.unsqueeze(-1)
+
+
+def at_least_fp32(x: Tensor) -> Tensor:
+    """In fp32, or in float64 where x is: the gradient checks run in it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def own_parameters(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The parameters of a module itself, not of modules in it, in the activations' dtype."""
+    return {name: param.to(dtype) for name, param in module.named_parameters(recurse=False)}
+
+
+class Block(nn.Module):
+    """One layer. `v_first` is an explicit input and output, so that recomputation sees the same values.
+
+    Args:
+        att: (x [B, T, C], v_first, state, resets) -> (output [B, T, C], v_first, the recurrence's state).
+            v_first is what RWKV-7's first layer gives to the others, None in every other generation.
+        ffn: (x [B, T, C], its last one before or None, resets) -> output [B, T, C].
+    """
+
+    def __init__(self, spec: ModelSpec, layer: int, att: nn.Module, ffn: nn.Module) -> None:
+        super().__init__()
+        if layer == 0:
+            self.ln0 = LayerNorm(spec.n_embd)
+        self.ln1, self.ln2 = LayerNorm(spec.n_embd), LayerNorm(spec.n_embd)
+        self.att, self.ffn = att, ffn
+
+    def forward(
+        self, x: Tensor, v_first: Tensor | None, state: LayerState | None, resets: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, LayerState]:
+        if hasattr(self, "ln0"):
+            x = self.ln0(x)
+        att_in = self.ln1(x)
+        att, v_of_first, wkv = self.att(att_in, v_first, state, resets)
+        x = x + att
+        ffn_in = self.ln2(x)
+        x = x + self.ffn(ffn_in, None if state is None else state.ffn_x, resets)
+        return x, v_of_first, LayerState(att_in[:, -1], wkv, ffn_in[:, -1])
+
+
+class RWKV(nn.Module):
+    """A model of any generation. Parameters are uninitialised: load them, or see `trainer.models.initial`.
+
+    Args:
+        spec: generation, sizes and ranks, read from the file, never derived from the width.
+
+    Attributes:
+        operation: its recurrence, of `trainer.kernels.dispatch.OPERATIONS`.
+        time_mix, channel_mix: what makes the parts of a block; see `Block`.
+        grad_cp: recompute blocks in the backward pass instead of keeping their activations.
+        compute_dtype: of the activations.
+    """
+
+    operation: ClassVar[str]
+    time_mix: ClassVar[Callable[[ModelSpec, int], nn.Module]]
+    channel_mix: ClassVar[Callable[[ModelSpec], nn.Module]]
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.grad_cp = False
+        self.emb = Embedding(spec.vocab_size, spec.n_embd)
+        kind = type(self)
+        self.blocks = nn.ModuleList(
+            Block(spec, layer, kind.time_mix(spec, layer), kind.channel_mix(spec))
+            for layer in range(spec.n_layer)
+        )
+        self.ln_out = LayerNorm(spec.n_embd)
+        self.head = Linear(spec.n_embd, spec.vocab_size)
+        self.compute_dtype = torch.float32
+
+    def forward(
+        self, tokens: Tensor, state: State | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Run the blocks.
+
+        Args:
+            tokens: int64 [B, T], any T ≥ 1.
+            state: the state that a former call returned, or None for the start of a document.
+            resets: bool [B, ceil(T / 16)], True where a document starts at token 16·j.
+
+        Returns:
+            The hidden vectors behind ln_out [B, T, C], and the state after the last token.
+        """
+        x = self.emb(tokens).to(self.compute_dtype)
+        # The back ends' test runs here, once, and not in a block: recomputing that would not repeat it.
+        choose(self.operation, x.device.type)
+        v_first: Tensor | None = None
+        new_state: State = []
+        for layer, block in enumerate(self.blocks):
+            arguments = (x, v_first, None if state is None else state[layer], resets)
+            if self.grad_cp and torch.is_grad_enabled():
+                x, v_first, layer_state = checkpoint(block, *arguments, use_reentrant=False)
+            else:
+                x, v_first, layer_state = block(*arguments)
+            new_state.append(layer_state)
+        return self.ln_out(x), new_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[…, C] -> [..., V]. For a few positions; a loss over a batch goes through `head_cross_entropy`."""
+        return self.head(hidden)
