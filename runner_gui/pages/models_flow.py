@@ -11,7 +11,7 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QWidget
 
 from runner_gui.i18n import tr
-from runner_gui.model.run_store import RunStore, best_checkpoint
+from runner_gui.model.run_store import RunStore, best_checkpoint, last_checkpoint
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
@@ -36,14 +36,16 @@ class ModelsFlow(QObject):
         pipeline.steps_changed.connect(self._show_merging)
 
     def offer_result(self, folder: RunFolder | None, status: str) -> None:
-        """After a run: say what it has reached and offer to merge and to try it."""
+        """Say what a run has reached; offer to merge it, to try it and, if it was stopped, to go on."""
         point = best_checkpoint(folder) if folder is not None else None
         if folder is None or point is None:
             return
-        actions = (
+        actions = [
             BannerAction("checkpoints.merge", lambda: self.ask_merge(folder, str(point.path)), main=True),
             BannerAction("checkpoints.try", lambda: self.try_checkpoint(folder, str(point.path))),
-        )
+        ]
+        if status == "stopped" and last_checkpoint(folder) is not None:
+            actions.append(BannerAction("action.resume", lambda: self._resume(folder)))
         args = {"step": fmt.whole(point.meta.step)}
         self._banner.show_notice(Notice("success", f"run_{status}", args, actions=actions))
 
@@ -114,6 +116,11 @@ class ModelsFlow(QObject):
     def close_all(self) -> None:
         for dialog in list(self.chats):
             dialog.close()
+
+    def _resume(self, folder: RunFolder) -> None:
+        if not self._pipeline.is_busy:
+            self._banner.dismiss()
+            self._pipeline.resume(folder)
 
     def _fail(self, problem: Problem) -> None:
         self._banner.show_notice(Notice("error", problem=problem))

@@ -148,6 +148,8 @@ class TrainPage(QWidget):
             point = newest.last_checkpoint() if newest.status == "interrupted" else None
             if point is not None:
                 self._offer_resume(newest, point.meta.step)
+            elif newest.status == "stopped":
+                self.flow.offer_result(newest.folder, "stopped")
 
     def _offer_resume(self, info: RunInfo, step: int) -> None:
         self._resumable = info

@@ -33,29 +33,30 @@ class NumbersStrip(QWidget):
             column.addWidget(self.values[name])
             box.addLayout(column, 3 if name == "step" else 2)
         self._series: RunSeries | None = None
+        self._live = False
         language_changed.connect(self.retranslate)
         self.retranslate()
 
     def retranslate(self) -> None:
         for name, caption in self.captions.items():
             caption.setText(tr(f"numbers.{name}"))
-        self.show_series(self._series)
+        self.show_series(self._series, live=self._live)
 
-    def show_series(self, series: RunSeries | None) -> None:
-        """Show where this run stands, dashes where nothing is known."""
-        self._series = series
-        for name, text in self._texts(series).items():
+    def show_series(self, series: RunSeries | None, *, live: bool) -> None:
+        """Show where this run stands, dashes where nothing is known; only what is `live` has time left."""
+        self._series, self._live = series, live
+        for name, text in self._texts(series, live).items():
             self.values[name].setText(text)
             self.values[name].setAccessibleName(f"{self.captions[name].text()} {text}")
 
     @staticmethod
-    def _texts(series: RunSeries | None) -> Mapping[str, str]:
+    def _texts(series: RunSeries | None, live: bool) -> Mapping[str, str]:
         if series is None or series.last is None:
             return dict.fromkeys(FIELDS, fmt.NONE)
         last = series.last
         total = series.total
         left = fmt.NONE
-        if series.status == "running":
+        if live and series.status == "running":
             known = series.session_steps >= ETA_AFTER_STEPS and last.get("eta_s") is not None
             left = fmt.duration(last.get("eta_s")) if known else tr("numbers.estimating")
         return {

@@ -83,7 +83,7 @@ class RunCard(Card):
         """Show the run's newest numbers."""
         series = self._series
         self._paused = series.phase == "paused"
-        self.numbers.show_series(series)
+        self.numbers.show_series(series, live=self._status == "running")
         self._show_progress()
         self._show_status()
         live = self._status == "running"

@@ -380,6 +380,34 @@ def test_closing_while_training_asks_first(ready: MainWindow, qtbot: QtBot) -> N
     assert run.last_checkpoint() is not None
 
 
+def test_a_stopped_run_goes_on_where_the_next_window_is_asked_to(ready: MainWindow, qtbot: QtBot) -> None:
+    long_run(ready)
+    begin(ready, qtbot)
+    ready.close()
+    click(qtbot, ready.ask_close().buttons["save"])
+    qtbot.waitUntil(lambda: not ready.isVisible(), timeout=SECONDS)
+    stopped = RunStore(ready.workspace.runs).runs()[0]
+    point = stopped.last_checkpoint()
+    assert point is not None
+    again = MainWindow(ready.workspace, Settings(language="en"))
+    again.show()
+    page = again.train_page
+    qtbot.waitUntil(lambda: page.banner.notice is not None, timeout=SECONDS)
+    assert page.primary.text() == "Train"
+    assert page.run_view.card.numbers.values["left"].text() == "—"
+    (resume,) = [shown for shown in page.banner.buttons if shown.text() == "Resume training"]
+    click(qtbot, resume)
+    qtbot.waitUntil(
+        lambda: (
+            again.pipeline.is_training
+            and (page.run_view.series.last or {"step": 0})["step"] > point.meta.step
+        ),
+        timeout=SECONDS,
+    )
+    assert len(RunStore(ready.workspace.runs).runs()) == 1
+    end_of(again, qtbot)
+
+
 def test_a_run_goes_on_without_the_window_and_the_next_one_shows_it(ready: MainWindow, qtbot: QtBot) -> None:
     long_run(ready)
     begin(ready, qtbot)
