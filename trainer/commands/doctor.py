@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
 import platform
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from trainer.commands.output import EXIT_DONE, EXIT_FAILED, open_output
 from trainer.contract.errors import AppError
+from trainer.contract.folders import cache_folder
 
 _PYTHON = ((3, 10), (3, 14))
 _PACKAGES = (
@@ -157,9 +156,7 @@ def _training_step() -> str:
 
 
 def _cache_folder() -> str:
-    import platformdirs
-
-    folder = Path(os.environ.get("RUNNER_CACHE") or platformdirs.user_cache_path("RwkvLoraRunner"))
+    folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

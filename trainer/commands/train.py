@@ -10,8 +10,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from trainer.commands.output import (
     EXIT_BAD_INPUT,
     EXIT_DONE,
@@ -23,6 +21,7 @@ from trainer.commands.output import (
 )
 from trainer.contract.errors import AppError, InputError, ParameterError, Problem
 from trainer.contract.events import EventWriter
+from trainer.contract.folders import cache_folder
 from trainer.contract.params import DEAD_SWITCHES, PARAMS, Param, TrainParams, check
 from trainer.contract.run_folder import RunFolder
 from trainer.contract.texts import text
@@ -34,7 +33,7 @@ PASSIVE_WAIT_CORES = 4
 
 def default_cache() -> Path:
     """Where converted data is kept; `RUNNER_CACHE` moves it."""
-    return Path(os.environ.get("RUNNER_CACHE") or platformdirs.user_cache_path("RwkvLoraRunner")) / "data"
+    return cache_folder() / "data"
 
 
 def add_parser(subparsers: Any) -> None:

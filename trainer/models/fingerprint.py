@@ -9,10 +9,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
-
 from trainer.contract.errors import AppError
 from trainer.contract.files import write_json
+from trainer.contract.folders import cache_folder
 
 _BLOCK_BYTES = 4 * 1024 * 1024
 
@@ -28,7 +27,7 @@ def sha256_of(path: Path, on_progress: Callable[[int, int], None] | None = None)
     """
     status = path.stat()
     stamp = {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    note = _cache_folder() / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()}.json"
+    note = cache_folder() / "sha256" / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()}.json"
     if (known := _recall(note, stamp)) is not None:
         return known
     digest = hashlib.sha256()
@@ -43,10 +42,6 @@ def sha256_of(path: Path, on_progress: Callable[[int, int], None] | None = None)
     with contextlib.suppress(AppError, ValueError):
         write_json(note, {**stamp, "sha256": digest.hexdigest()})
     return digest.hexdigest()
-
-
-def _cache_folder() -> Path:
-    return Path(platformdirs.user_cache_dir("rwkv-lora-runner", appauthor=False)) / "sha256"
 
 
 def _recall(note: Path, stamp: dict[str, object]) -> str | None:

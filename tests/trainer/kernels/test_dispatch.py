@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from shutil import which
 from typing import Any
 
 import pytest
@@ -8,7 +9,10 @@ from torch import Tensor
 
 from trainer.kernels import dispatch
 from trainer.kernels.dispatch import OPERATIONS, TOLERANCE, Operation, choose, max_error, self_test
+from trainer.kernels.native.build import COMPILERS, NativeUnavailableError
 
+# "native" needs a C compiler.
+HERE = [name for name in ("native", "chunked", "reference") if name != "native" or any(map(which, COMPILERS))]
 EACH = pytest.mark.parametrize("operation", list(OPERATIONS))
 
 
@@ -28,7 +32,7 @@ def with_backends(operation: str, **backends: Any) -> dict[str, Operation]:
 @EACH
 def test_every_back_end_passes_on_the_cpu_far_below_the_tolerance(operation: str) -> None:
     errors = dict(self_test(operation))
-    assert list(errors) == list(OPERATIONS[operation].backends) == ["chunked", "reference"]
+    assert list(errors) == HERE
     assert all(0 < error < 3e-6 for error in errors.values()), errors
 
 
@@ -39,7 +43,7 @@ def test_the_fastest_right_back_end_is_chosen_with_and_without_gradients(
 ) -> None:
     with torch.set_grad_enabled(grad):
         name, op = choose(operation, "cpu")
-    assert (name, op) == ("chunked", OPERATIONS[operation].backends["chunked"])
+    assert (name, op) == (HERE[0], OPERATIONS[operation].backends[HERE[0]])
 
 
 def broken(operation: str, *, in_gradient: bool) -> Any:
@@ -56,13 +60,33 @@ def broken(operation: str, *, in_gradient: bool) -> Any:
 
 @EACH
 @pytest.mark.parametrize("in_gradient", [False, True])
-def test_a_wrong_back_end_is_passed_over(
-    fresh: None, monkeypatch: pytest.MonkeyPatch, operation: str, in_gradient: bool
+def test_a_wrong_back_end_is_passed_over_and_named(
+    fresh: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    operation: str,
+    in_gradient: bool,
 ) -> None:
     wrong, right = broken(operation, in_gradient=in_gradient), OPERATIONS[operation].reference
     assert max_error(operation, wrong) > TOLERANCE
     monkeypatch.setattr(dispatch, "OPERATIONS", with_backends(operation, broken=wrong, reference=right))
     assert choose(operation, "cpu") == ("reference", right)
+    assert [operation in record.message and "'broken'" in record.message for record in caplog.records] == [
+        True
+    ]
+
+
+@EACH
+def test_a_back_end_that_cannot_run_is_passed_over(
+    fresh: None, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    def absent(*_: Any) -> Any:
+        raise NativeUnavailableError("not here")
+
+    right = OPERATIONS[operation].reference
+    monkeypatch.setattr(dispatch, "OPERATIONS", with_backends(operation, absent=absent, reference=right))
+    assert choose(operation, "cpu") == ("reference", right)
+    assert [name for name, _ in self_test(operation)] == ["reference"]
 
 
 @EACH
@@ -71,5 +95,5 @@ def test_no_right_back_end_stops_everything(
 ) -> None:
     wrong = broken(operation, in_gradient=False)
     monkeypatch.setattr(dispatch, "OPERATIONS", with_backends(operation, broken=wrong))
-    with pytest.raises(RuntimeError, match=f"{operation}.*cpu"):
+    with pytest.raises(RuntimeError, match=rf"{operation}.*cpu"):
         choose(operation, "cpu")

@@ -1,0 +1,1 @@
+"""Recurrences in C for the CPU, compiled where they run."""
