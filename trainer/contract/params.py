@@ -68,6 +68,8 @@ class TrainParams(BaseModel):
     ctx_len: int = _p(
         1024, kind="int", group="length", level="basic", unit="tokens", ge=16, le=1_048_576, warn_above=4096
     )
+    infctx: bool = _p(False, kind="bool", group="length")
+    bptt_chunks: int = _p(0, kind="int", group="length", unit="chunks", ge=0, le=1_000_000)
     epoch_steps: int = _p(200, kind="int", group="length", unit="batches", ge=0, le=10_000_000)
     epoch_count: int = _p(20, kind="int", group="length", level="basic", unit="epochs", ge=1, le=1_000_000)
     epoch_begin: int = _p(0, kind="int", group="length", unit="epochs", ge=0, le=1_000_000)

@@ -143,23 +143,32 @@ class PackedRows:
     Args:
         reader: the tokens.
         documents: document numbers, int64 [n].
-        ctx_len: inputs of a row; a row's length is at most this, rounded up to `ALIGN`.
+        ctx_len: inputs of a row; a row's length is at most this, rounded up to `ALIGN`, unless `whole`.
         packing: fill rows with several pieces; False gives each piece a row of its own.
         loss_mask: "all" counts every target, "assistant" those that the converted data marks.
+        whole: give a document of more than `ctx_len` tokens one row of its own length, instead of cutting it.
 
     Raises:
         InputError: `data_mask_missing`; `data_no_target`, no target counts.
     """
 
     def __init__(
-        self, reader: BinidxReader, documents: np.ndarray, *, ctx_len: int, packing: bool, loss_mask: LossMask
+        self,
+        reader: BinidxReader,
+        documents: np.ndarray,
+        *,
+        ctx_len: int,
+        packing: bool,
+        loss_mask: LossMask,
+        whole: bool = False,
     ) -> None:
         self._reader = reader
         self._masked = loss_mask == "assistant"
         if self._masked and reader.all_masks is None:
             raise InputError("data_mask_missing", path=str(reader.prefix))
         documents = np.sort(np.asarray(documents, dtype=np.int64))
-        pieces = cut_documents(documents, reader.sizes[documents], ctx_len)
+        sizes = reader.sizes[documents]
+        pieces = cut_documents(documents, sizes, int(sizes.max(initial=ctx_len)) if whole else ctx_len)
         counted = self._counted(pieces)
         # State is never carried between pieces, so one without targets adds nothing to its row.
         pieces, counted = pieces.take(counted > 0), counted[counted > 0]
@@ -168,7 +177,7 @@ class PackedRows:
         self.counted_tokens = int(counted.sum())
         units = -(-pieces.length // ALIGN)
         capacity = -(-ctx_len // ALIGN)
-        rows = best_fit(units, capacity) if packing else np.arange(len(pieces))
+        rows = best_fit(np.minimum(units, capacity), capacity) if packing else np.arange(len(pieces))
         order = np.argsort(rows, kind="stable")
         self._pieces = pieces.take(order)
         self._bounds = np.concatenate(([0], np.cumsum(np.bincount(rows))))

@@ -61,7 +61,12 @@ def open_data(prefix: Path, params: TrainParams, vocab_size: int) -> RunData:
         raise InputError("data_mask_missing", path=str(prefix))
     train, validation = split_documents(len(reader), params.val_fraction, params.seed)
     rows = PackedRows(
-        reader, train, ctx_len=params.ctx_len, packing=params.packing, loss_mask=params.loss_mask
+        reader,
+        train,
+        ctx_len=params.ctx_len,
+        packing=params.packing,
+        loss_mask=params.loss_mask,
+        whole=params.infctx,
     )
     notes: list[Problem] = []
     if reader.tokens < params.ctx_len:

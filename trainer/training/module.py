@@ -10,10 +10,11 @@ import torch
 import torch.distributed as dist
 
 from trainer.contract.params import TrainParams
+from trainer.data.packing import ALIGN
 from trainer.models.skeleton import RWKV
 from trainer.training.batches import Window
+from trainer.training.bptt import segment_losses
 from trainer.training.device import Device
-from trainer.training.head_loss import head_cross_entropy
 from trainer.training.optimizer import make_optimizer, set_learning_rate
 from trainer.training.schedule import StepPlan, learning_rate
 
@@ -44,6 +45,7 @@ class TrainModule(pl.LightningModule):
         self.automatic_optimization = False
         self.model, self.params, self.plan, self.compute = model, params, plan, device
         self.step = step
+        self.chunk_tokens = -(-params.ctx_len // ALIGN) * ALIGN
         self.result: StepResult | None = None
         self.scaler = torch.amp.GradScaler(device.kind, enabled=device.needs_scaler)
         self.adamw = make_optimizer(model, params, device.kind)
@@ -62,15 +64,11 @@ class TrainModule(pl.LightningModule):
         set_learning_rate(self.adamw, rate)
         loss = 0.0
         for batch in window:
-            hidden, _ = self.model(batch.tokens, None, batch.resets)
-            part = (
-                head_cross_entropy(
-                    hidden.reshape(-1, hidden.shape[-1]), self.model.head.weight, batch.targets.reshape(-1)
-                )
-                / counted
-            )
-            self.scaler.scale(part).backward()
-            loss += float(part.detach())
+            for part in segment_losses(
+                self.model, batch, chunk_tokens=self.chunk_tokens, bptt_chunks=self.params.bptt_chunks
+            ):
+                self.scaler.scale(part / counted).backward()
+                loss += float(part.detach()) / counted
         self._reduce_gradients()
         self.scaler.unscale_(self.adamw)
         limit = self.params.grad_clip or float("inf")

@@ -118,6 +118,16 @@ def test_long_documents_are_cut(make) -> None:
     assert rows[1].targets.tolist() == documents[0][17:33]
 
 
+def test_whole_documents_keep_to_one_row(make) -> None:
+    documents = _numbered([41, 10, 8, 70])
+    packed = PackedRows(make(documents), np.arange(4), ctx_len=32, packing=True, loss_mask="all", whole=True)
+    rows = [packed.row(i) for i in range(len(packed))]
+    assert sorted(row.tokens.size for row in rows) == [32, 48, 80]
+    assert sorted(row.read_tokens for row in rows) == [9 + 7, 40, 69]
+    assert all(row.resets.sum() == 1 for row in rows if row.tokens.size > 32)
+    assert packed.counted_tokens == 40 + 9 + 7 + 69
+
+
 def test_only_the_assistants_words(make) -> None:
     documents = _numbered([40, 6, 4])
     masks = [[0] * 20 + [1] * 20, [0, 0, 0, 1, 0, 1], [1, 0, 0, 0]]

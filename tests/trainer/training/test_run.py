@@ -205,6 +205,18 @@ def test_continue_from_a_lora_starts_where_it_ended(run_train: Run) -> None:
     assert "adapter_alpha_differs" in [e["code"] for e in second.of("warning")]
 
 
+def test_whole_documents_in_stretches_train_as_in_one_go(run_train: Run, tiny_data: Path) -> None:
+    texts = (" ".join(WORDS[(i * j) % 7] for j in range(60 + 40 * i)) for i in range(5))
+    tiny_data.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    values = {"lora_dropout": 0.0, "lora_parts": ["att", "ffn", "time"], "micro_bsz": 3, "packing": False}
+    whole = run_train("whole", ctx_len=512, **values)
+    stretches = run_train("stretches", ctx_len=32, infctx=True, **values)
+    assert list(stretches.losses.values()) == pytest.approx(list(whole.losses.values()), abs=1e-5)
+    cut = run_train("cut", ctx_len=32, infctx=True, bptt_chunks=1, **values)
+    assert cut.losses[1] == pytest.approx(whole.losses[1], abs=1e-5)
+    assert max(abs(cut.losses[s] - whole.losses[s]) for s in whole.losses) > 1e-4
+
+
 def test_learning_rate_and_tokens_are_told(run_train: Run) -> None:
     ran = run_train(lr_schedule="cosine", warmup_steps=1)
     rates = [e["lr"] for e in ran.of("step")]
@@ -216,4 +228,5 @@ def test_learning_rate_and_tokens_are_told(run_train: Run) -> None:
     assert ran.of("step")[-1]["tokens"] == 2 * (record.data_tokens - record.data_documents)
 
 
+WORDS = ("sea", "light", "keeper", "rain", "stone", "boats", "home")
 EXPECTED_LOSSES = [11.689, 11.46, 11.364, 11.2, 11.238, 11.148]
