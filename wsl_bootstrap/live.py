@@ -6,7 +6,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 
 from wsl_bootstrap.cancel import CancelledError, CancelToken
 from wsl_bootstrap.codes import make_code
@@ -41,7 +41,7 @@ def run_live(
     *,
     timeout_s: float,
     env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
+    cwd: PurePath | None = None,
 ) -> Completed:
     """Run a command, report every line as an `OutputLine`, and return it with its last lines as stdout.
 
@@ -69,7 +69,7 @@ def run_live(
     return Completed(tuple(argv), exit_code, "\n".join(tail), "", time.monotonic() - began)
 
 
-def install(host: Host, plan: Plan, folder: Path, on_event: OnEvent, cancel: CancelToken) -> None:
+def install(host: Host, plan: Plan, folder: PurePath, on_event: OnEvent, cancel: CancelToken) -> None:
     """Run the commands of an installation into `folder`, each reported before it runs.
 
     Raises:
@@ -87,18 +87,18 @@ def install(host: Host, plan: Plan, folder: Path, on_event: OnEvent, cancel: Can
             raise _failure(host, done, plan.disk_bytes, folder)
 
 
-def _check_room(host: Host, need_bytes: int, folder: Path) -> None:
+def _check_room(host: Host, need_bytes: int, folder: PurePath) -> None:
     free_bytes = host.free_disk_bytes(folder)
     if free_bytes < need_bytes:
         raise _disk_full(free_bytes, need_bytes, folder)
 
 
-def _disk_full(free_bytes: int, need_bytes: int, folder: Path) -> StepError:
+def _disk_full(free_bytes: int, need_bytes: int, folder: PurePath) -> StepError:
     have_gb, need_gb = round(free_bytes / 1e9, 1), round(need_bytes / 1e9, 1)
     return StepError(make_code("disk_full", path=str(folder), have_gb=have_gb, need_gb=need_gb))
 
 
-def _failure(host: Host, done: Completed, need_bytes: int, folder: Path) -> StepError:
+def _failure(host: Host, done: Completed, need_bytes: int, folder: PurePath) -> StepError:
     detail = done.stdout[-2000:]
     if _DISK_MARK in done.stdout:
         return _disk_full(host.free_disk_bytes(folder), need_bytes, folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol
 
 from wsl_bootstrap.codes import Code, make_code
@@ -131,7 +131,7 @@ class Host(Protocol):
         """Ask the GPU's driver; apart from `facts` because a sick driver takes seconds to answer."""
         ...
 
-    def free_disk_bytes(self, path: Path) -> int:
+    def free_disk_bytes(self, path: PurePath) -> int:
         """Return the free space where `path` is or would be made."""
         ...
 
@@ -141,7 +141,7 @@ class Host(Protocol):
         *,
         timeout_s: float,
         env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
+        cwd: PurePath | None = None,
     ) -> Completed:
         """Run a command to its end. `env` is added to the environment; stdin is empty.
 
@@ -152,7 +152,7 @@ class Host(Protocol):
         ...
 
     def start(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: PurePath | None = None
     ) -> Process:
         """Start a command in a process group of its own. `env` is added; stdin is empty.
 

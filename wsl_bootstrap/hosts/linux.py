@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
 import psutil
@@ -26,7 +27,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 # WSL puts the driver's tools here, and not always on PATH.
 _NVIDIA_SMI = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
-_NVIDIA_QUERY = ("--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader,nounits")
+NVIDIA_QUERY = ("--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader,nounits")
 _NVIDIA_TIMEOUT_S = 15.0
 # pkexec: 126 when the person closed the question, 127 when nobody could be asked.
 _PKEXEC_REFUSED = (126, 127)
@@ -37,6 +38,7 @@ class LinuxHost:
 
     def facts(self) -> HostFacts:
         """Read the kernel's and psutil's answers."""
+        assert sys.platform == "linux"
         memory = psutil.virtual_memory()
         total_bytes = min(memory.total, _cgroup_limit_bytes() or memory.total)
         return HostFacts(
@@ -55,16 +57,17 @@ class LinuxHost:
         if tool is None:
             return GpuFacts()
         try:
-            answer = self.run([tool, *_NVIDIA_QUERY], timeout_s=_NVIDIA_TIMEOUT_S)
+            answer = self.run([tool, *NVIDIA_QUERY], timeout_s=_NVIDIA_TIMEOUT_S)
         except HostError as problem:
             return GpuFacts(problem=str(problem))
         if not answer.ok:
             return GpuFacts(problem=(answer.stdout + answer.stderr).strip() or f"exit {answer.exit_code}")
         return parse_nvidia_smi(answer.stdout)
 
-    def free_disk_bytes(self, path: Path) -> int:
+    def free_disk_bytes(self, path: PurePath) -> int:
         """Return the free space of the file system that holds `path` or its nearest existing parent."""
-        existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+        start = Path(path).absolute()
+        existing = next(folder for folder in (start, *start.parents) if folder.exists())
         return shutil.disk_usage(existing).free
 
     def run(
@@ -73,19 +76,20 @@ class LinuxHost:
         *,
         timeout_s: float,
         env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
+        cwd: PurePath | None = None,
     ) -> Completed:
         """Run a command to its end."""
         return run_to_end(argv, timeout_s=timeout_s, env=env, cwd=cwd)
 
     def start(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: PurePath | None = None
     ) -> LocalProcess:
         """Start a command whose output is read as it comes."""
         return LocalProcess(argv, env, cwd)
 
     def elevate(self, argv: Sequence[str], *, timeout_s: float) -> Completed:
         """Run as root: directly when we are root, else through polkit's question."""
+        assert sys.platform == "linux"
         if os.geteuid() == 0:
             return self.run(argv, timeout_s=timeout_s)
         if shutil.which("pkexec") is None:

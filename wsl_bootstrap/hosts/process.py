@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 
 from wsl_bootstrap.hosts.base import CommandNotFoundError, CommandTimeoutError, Completed
 
@@ -22,24 +24,37 @@ _LAST_WORDS_S = 2.0
 _LOGGED_CHARS = 4000
 
 
+def decode_utf8(output: bytes) -> str:
+    """Return what a program of Linux printed, with what is not UTF-8 marked and line ends unified."""
+    return output.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def run_to_end(
     argv: Sequence[str],
     *,
     timeout_s: float,
     env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
+    cwd: PurePath | None = None,
+    stdin: bytes = b"",
+    decode: Callable[[bytes], str] = decode_utf8,
 ) -> Completed:
-    """Run a command to its end and log it with what it printed. See `Host.run`."""
+    """Run a command to its end and log it with what it printed. See `Host.run`.
+
+    `stdin` is all that it is told, `decode` reads what it says.
+    """
     began = time.monotonic()
-    process = _spawn(argv, env, cwd, stderr=subprocess.PIPE)
+    process = _spawn(
+        argv, env, cwd, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
-        stdout, stderr = process.communicate(timeout=timeout_s)
+        output = process.communicate(stdin or None, timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        _signal_group(process, signal.SIGKILL)
+        _end_group(process)
         LOG.warning("%s: no end after %.1f s; ended by force", list(argv), timeout_s)
         raise CommandTimeoutError(argv, timeout_s) from None
     finally:
         _close(process)
+    stdout, stderr = map(decode, output)
     done = Completed(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - began)
     LOG.debug(
         "%s: exit %d after %.2f s\nstdout: %s\nstderr: %s",
@@ -56,7 +71,7 @@ class LocalProcess:
     """A command of this machine, in a process group of its own. See `hosts.base.Process`."""
 
     def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: PurePath | None = None
     ) -> None:
         self._argv = tuple(argv)
         self._process = _spawn(argv, env, cwd, stderr=subprocess.STDOUT)
@@ -97,15 +112,16 @@ class LocalProcess:
     def stop(self, grace_s: float) -> None:
         """SIGTERM to the group, and after `grace_s` SIGKILL."""
         if self.exit_code is None:
-            _signal_group(self._process, signal.SIGTERM)
+            _ask_group(self._process)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace_s)
-        _signal_group(self._process, signal.SIGKILL)
+        _end_group(self._process)
         self._finish()
 
     def _pump(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as output:
+        # A line that is drawn over and over ends in \r; read as text, it counts as a line.
+        with io.TextIOWrapper(self._process.stdout, encoding="utf-8", errors="replace") as output:
             for line in output:
                 self._lines.put(line.rstrip("\n"))
         self._process.wait()  # also reaps a process that nobody asks about again
@@ -126,34 +142,54 @@ class LocalProcess:
 
 
 def _spawn(
-    argv: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, *, stderr: int
-) -> subprocess.Popen[str]:
+    argv: Sequence[str],
+    env: Mapping[str, str] | None,
+    cwd: PurePath | None,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stderr: int,
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=None if env is None else {**os.environ, **env},
             cwd=cwd,
-            start_new_session=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
+            start_new_session=True,  # of no effect on Windows
+            creationflags=_creation_flags(),
         )
     except OSError as problem:  # missing, not permitted, not a program: all of them "it may not be run"
         LOG.warning("%s: %s", list(argv), problem)
         raise CommandNotFoundError(argv) from problem
 
 
-def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Signal the whole group; one that is already gone is what was wanted."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+def _creation_flags() -> int:
+    """No console window, which would flash up, and a process group of its own."""
+    if sys.platform == "win32":
+        return subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    return 0
 
 
-def _close(process: subprocess.Popen[str]) -> None:
+def _ask_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask the whole group to end; Windows has no way to ask a program without a window."""
+    if sys.platform != "win32":
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End the whole group by force; one that is already gone is what was wanted."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
     process.wait()
-    for pipe in (process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
