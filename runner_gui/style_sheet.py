@@ -158,12 +158,12 @@ QScrollBar::handle:hover { background: $muted; }
 QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }
 QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 
-QTableWidget {
+QTableView {
     background: transparent; border: none; gridline-color: transparent; outline: none;
     selection-background-color: $selected; selection-color: $text;
 }
-QTableWidget::item { border-bottom: 1px solid $border; padding: 0 8px; }
-QTableWidget::item:selected { background: $selected; color: $text; }
+QTableView::item { border-bottom: 1px solid $border; padding: 0 8px; }
+QTableView::item:selected { background: $selected; color: $text; }
 QHeaderView { background: transparent; border: none; }
 QHeaderView::section {
     background: transparent; border: none; border-bottom: 1px solid $border; color: $muted; font-size: 12px;

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from PySide6.QtCore import QByteArray, QSize, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut, QShowEvent
@@ -24,15 +26,18 @@ from runner_gui.model import settings as settings_file
 from runner_gui.model.settings import Settings
 from runner_gui.model.workspace import Workspace, assets_folder
 from runner_gui.pages.about import AboutPage
+from runner_gui.pages.runs import RunsPage
 from runner_gui.pages.settings import SettingsPage
 from runner_gui.pages.train import TrainPage
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.widgets.banner import Notice
 from runner_gui.widgets.dialogs import Question, close_dialog
 from trainer.contract.errors import AppError
+from trainer.contract.run_folder import RunFolder
 
 LOG = logging.getLogger(__name__)
-PAGES = ("train", "settings", "about")
+PAGES = ("train", "runs", "settings", "about")
+FOOT = "settings"  # this page's entry and those behind it stand at the foot of the navigation
 SAVE_AFTER_MS = 500
 
 
@@ -44,6 +49,7 @@ class MainWindow(QMainWindow):
         self.workspace, self.settings = workspace, settings
         self.pipeline = Pipeline(workspace, settings, self)
         self.train_page = TrainPage(workspace, settings, self.pipeline)
+        self.runs_page = RunsPage(self.train_page.store)
         self.settings_page, self.about_page = SettingsPage(workspace, settings), AboutPage()
         self._closing = self._loaded = False
         self._close_question: Question | None = None
@@ -75,10 +81,9 @@ class MainWindow(QMainWindow):
         mark.setPixmap(self.windowIcon().pixmap(QSize(32, 32)))
         column.addWidget(mark, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addSpacing(12)
-        for index, (name, page) in enumerate(
-            zip(PAGES, (self.train_page, self.settings_page, self.about_page), strict=True)
-        ):
-            if name == "settings":
+        for index, name in enumerate(PAGES):
+            page: QWidget = getattr(self, f"{name}_page")
+            if name == FOOT:
                 column.addStretch(1)
             entry = QToolButton()
             entry.setObjectName("nav")
@@ -108,20 +113,24 @@ class MainWindow(QMainWindow):
         self.train_page.form_changed.connect(self._save_timer.start)
         self.train_page.training_changed.connect(lambda _: self.retranslate())
         self.pipeline.run_ended.connect(self._on_run_ended)
+        self.pipeline.busy_changed.connect(self.runs_page.set_busy)
+        self.runs_page.open_requested.connect(self._open_run)
+        self.runs_page.resume_requested.connect(self._resume_run)
+        self.runs_page.clone_requested.connect(self._clone_run)
         language_changed.connect(self.retranslate)
         theme.theme.changed.connect(self._tint)
 
     def _add_shortcuts(self) -> None:
         page = self.train_page
+        for index, name in enumerate(PAGES, 1):
+            shortcut = QShortcut(QKeySequence(f"Ctrl+{index}"), self)
+            shortcut.activated.connect(lambda chosen=name: self.show_page(chosen))
         for keys, action in {
             "Ctrl+Return": page.press_primary,
             "Ctrl+Enter": page.press_primary,
             "Ctrl+.": page.ask_stop,
             "Ctrl+L": self._show_log,
             "F5": self.pipeline.refresh,
-            "Ctrl+1": lambda: self.show_page("train"),
-            "Ctrl+2": lambda: self.show_page("settings"),
-            "Ctrl+3": lambda: self.show_page("about"),
         }.items():
             QShortcut(QKeySequence(keys), self).activated.connect(action)
 
@@ -191,7 +200,20 @@ class MainWindow(QMainWindow):
         self.save_settings()
         self.train_page.flow.close_all()
         self.train_page.run_view.close_files()
+        self.runs_page.close_files()
         self.pipeline.close()
+
+    def _open_run(self, folder: RunFolder) -> None:
+        self.show_page("train")
+        self.train_page.open_run(folder)
+
+    def _resume_run(self, folder: RunFolder) -> None:
+        self.show_page("train")
+        self.train_page.resume_run(folder)
+
+    def _clone_run(self, params: Mapping[str, Any]) -> None:
+        self.show_page("train")
+        self.train_page.take_params(params)
 
     def _show_log(self) -> None:
         self.show_page("train")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ class RunSeries:
         self._ema, self._ema_weight = 0.0, 0.0
         self._smoothing = smoothing
         self._last_seq = -1
+        self.read_bytes = 0  # how much of its file has been taken in
         self.evals: list[EvalPoint] = []
         self.checkpoints: list[CheckpointRow] = []
         self.samples: list[Sample] = []
@@ -85,10 +86,17 @@ class RunSeries:
         series = cls(smoothing)
         try:
             with open(path, "rb") as file:
-                series.extend(event for line in file if line.endswith(b"\n") and (event := decode(line)))
+                series.extend(series._events(file))
         except FileNotFoundError:
             return series
         return series
+
+    def _events(self, lines: Iterable[bytes]) -> Iterator[Event]:
+        for line in lines:
+            if line.endswith(b"\n"):
+                self.read_bytes += len(line)
+                if (event := decode(line)) is not None:
+                    yield event
 
     def __len__(self) -> int:
         return self._count

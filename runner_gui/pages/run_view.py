@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QButtonGroup, QPushButton, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from runner_gui.i18n import has, language_changed, tr
 from runner_gui.model.series import CheckpointRow, RunSeries
+from runner_gui.services.background import Background
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.checkpoint_table import CheckpointTable, TableRow
 from runner_gui.widgets.controls import Card, button, label, row
@@ -27,30 +27,6 @@ from trainer.contract.run_folder import RunFolder
 LOG = logging.getLogger(__name__)
 REFRESH_MS = 200
 TABS = ("checkpoints", "samples", "log")
-
-
-class _Loader(QObject):
-    """Reads a run's events in a thread: a long run takes longer than a window may freeze."""
-
-    loaded = Signal(object, object)
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="run-loader")
-
-    def load(self, folder: RunFolder) -> None:
-        self._pool.submit(self._read, folder)
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _read(self, folder: RunFolder) -> None:
-        try:
-            series = RunSeries.from_file(folder.events)
-        except OSError:
-            LOG.exception("the events of %s cannot be read", folder.path)
-            series = RunSeries()
-        self.loaded.emit(folder, series)
 
 
 class RunView(QWidget):
@@ -73,8 +49,7 @@ class RunView(QWidget):
         self._waiting: list[Event] = []
         self._loading = False
         self._can_continue = True
-        self._loader = _Loader(self)
-        self._loader.loaded.connect(self._on_loaded)
+        self._background = Background(self)
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MS)
         self._timer.setSingleShot(True)
@@ -134,7 +109,9 @@ class RunView(QWidget):
         self._waiting, self._loading = [], True
         self._take(RunSeries(), status, folder.run_id)
         self.card.set_work("phase.starting")
-        self._loader.load(folder)
+        self._background.submit(
+            lambda: RunSeries.from_file(folder.events), lambda series: self._on_loaded(folder, series)
+        )
 
     def set_status(self, status: str) -> None:
         self.status = status
@@ -158,14 +135,17 @@ class RunView(QWidget):
     def close_files(self) -> None:
         """End the reading thread."""
         self._timer.stop()
-        self._loader.close()
+        self._background.close()
 
     def retranslate(self) -> None:
         self._refresh()
 
-    def _on_loaded(self, folder: RunFolder, series: RunSeries) -> None:
+    def _on_loaded(self, folder: RunFolder, series: RunSeries | Exception) -> None:
         if self.folder is None or folder.path != self.folder.path:
             return
+        if isinstance(series, Exception):
+            LOG.error("the events of %s cannot be read: %s", folder.path, series)
+            series = RunSeries()
         self._loading = False
         self._take(series, self.status, folder.run_id)
         waiting, self._waiting = self._waiting, []

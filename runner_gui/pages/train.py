@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
@@ -60,9 +62,7 @@ class TrainPage(QWidget):
         self.store = RunStore(workspace.runs)
         self._demo = workspace.demo_params()
         self.form_state = FormState(self._demo, self)
-        for name, value in settings.last_params.items():
-            if name in self.form_state.values:
-                self.form_state.set(name, tuple(value) if isinstance(value, list) else value)
+        self._fill_form(settings.last_params)
         self._resumable: RunInfo | None = None
         self._action = Action("train")
         self._dialog: Question | None = None
@@ -150,6 +150,36 @@ class TrainPage(QWidget):
                 self._offer_resume(newest, point.meta.step)
             elif newest.status == "stopped":
                 self.flow.offer_result(newest.folder, "stopped")
+
+    def open_run(self, folder: RunFolder) -> None:
+        """Show an earlier run, or attach to one that goes on; while this window trains, its own stays."""
+        if self.pipeline.is_busy:
+            return
+        info = self.store.get(folder.path)
+        if info is not None and info.status == "running":
+            self.pipeline.attach(folder)
+        elif info is not None:
+            self.banner.dismiss()
+            self._show_run(folder, info.status)
+
+    def resume_run(self, folder: RunFolder) -> None:
+        """Go on with an earlier run."""
+        if not self.pipeline.is_busy:
+            self._resumable = None
+            self.banner.dismiss()
+            self.pipeline.resume(folder)
+
+    def take_params(self, params: Mapping[str, Any]) -> None:
+        """Put the parameters of an earlier run into the form; what the form does not know is left out."""
+        if self.pipeline.is_busy:
+            return
+        self._forget_resume()
+        self._fill_form(params)
+
+    def _fill_form(self, params: Mapping[str, Any]) -> None:
+        for name, value in params.items():
+            if name in self.form_state.values:
+                self.form_state.set(name, tuple(value) if isinstance(value, list) else value)
 
     def _offer_resume(self, info: RunInfo, step: int) -> None:
         self._resumable = info

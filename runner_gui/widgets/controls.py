@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QLineEdit,
     QPushButton,
     QSizePolicy,
@@ -241,6 +242,14 @@ def row(*items: QWidget | int, spacing: int = 2 * GRID) -> QHBoxLayout:
         else:
             out.addWidget(item)
     return out
+
+
+def empty(layout: QLayout) -> None:
+    """Take out all widgets; they are gone from sight at once, and deleted when nothing uses them any more."""
+    while (item := layout.takeAt(0)) is not None:
+        if (old := item.widget()) is not None:
+            old.hide()
+            old.deleteLater()
 
 
 def restyle(widget: QWidget, name: str, value: str) -> None:

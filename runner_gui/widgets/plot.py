@@ -33,6 +33,10 @@ class Curve:
     total: int | None = None
 
 
+Line = tuple[np.ndarray, np.ndarray, QColor, Qt.PenStyle]
+"""x, y, colour and pattern."""
+
+
 class Plot(pg.PlotWidget):
     """A calm plot: grid in grey, pens of one pixel, double click shows everything again.
 
@@ -67,6 +71,7 @@ class Plot(pg.PlotWidget):
         self._mark_steps: tuple[tuple[float, bool], ...] = ()
         self._follow = True
         self._curve: Curve | None = None
+        self._lines: list[pg.PlotDataItem] = []
         self._item.vb.sigRangeChangedManually.connect(self._on_zoomed)
         self._scene.sigMouseMoved.connect(self._on_moved)
         self.apply_theme()
@@ -106,6 +111,30 @@ class Plot(pg.PlotWidget):
         self._show_marks(curve)
         if self._follow:
             self.show_everything()
+
+    def show_lines(self, lines: Sequence[Line]) -> None:
+        """Draw these instead of one run's curve, and fit the view to them."""
+        while len(self._lines) > len(lines):
+            self._item.removeItem(self._lines.pop())
+        while len(self._lines) < len(lines):
+            line = pg.PlotDataItem()
+            line.setDownsampling(auto=True, method="peak")
+            line.setClipToView(True)
+            self._item.addItem(line)
+            self._lines.append(line)
+        for item, (x, y, shade, pattern) in zip(self._lines, lines, strict=True):
+            # A curve of a single validation is a point, which a line would not show.
+            symbol = "o" if len(x) == 1 else None
+            item.setPen(pg.mkPen(shade, width=1, style=pattern))
+            item.setData(x, _drawable(y, log=False), connect="finite", symbol=symbol, symbolBrush=shade)
+        shown = [(x, y) for x, y, *_ in lines if len(x)]
+        if not shown:
+            self._curve = None
+        else:
+            x, y = (np.concatenate(parts) for parts in zip(*shown, strict=True))
+            order = np.argsort(x, kind="stable")
+            self._curve = Curve(x=x[order], main=y[order], outliers=False)
+        self.show_everything()
 
     def show_everything(self) -> None:
         """Fit the view to the data, and keep it fitted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from PySide6.QtWidgets import QApplication
 
 from runner_gui import theme
 from runner_gui.i18n import set_language
+from trainer.contract.run_folder import RunFolder, RunRecord
 
 
 @pytest.fixture
@@ -39,3 +41,37 @@ def make_checkpoint() -> Callable[..., Any]:
     sys.modules["small_checkpoints"] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module.make_checkpoint
+
+
+def _make_run(
+    root: Path, name: str, created_ts: float = 1.0, params: dict[str, Any] | None = None, **summary: Any
+) -> RunFolder:
+    folder = RunFolder(root / name)
+    folder.write(
+        RunRecord(
+            run_id=name,
+            created_ts=created_ts,
+            params={"base_model": "/m.pth", "data": "/d.jsonl", **(params or {})},
+            base_name="m",
+            base_bytes=1,
+            base_sha256="0",
+            generation="7",
+            data_name="d",
+            data_sha256="0",
+            data_tokens=1,
+            data_documents=1,
+            total_steps=10,
+            versions={},
+            machine={},
+            command=[],
+        )
+    )
+    if summary:
+        folder.summary_json.write_text(json.dumps(summary))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., RunFolder]:
+    """Writes a run folder: (root, name, created_ts, params, **summary); without a summary it was cut off."""
+    return _make_run

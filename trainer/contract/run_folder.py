@@ -8,6 +8,7 @@ runs/20260104-142233-roleplay/
     run.lock        held by the trainer while it lives
     ckpt/000500/    adapter.pth, adapter.json, state.pt, meta.json
     summary.json    how it ended
+    notes.json      what the person calls it and notes about it
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainer.contract.errors import AppError
 from trainer.contract.files import write_json
@@ -55,6 +56,15 @@ class RunRecord(BaseModel):
     machine: dict[str, Any]
     command: list[str]
     parent_run: str | None = None
+
+
+class RunNotes(BaseModel):
+    """`notes.json`: a person's own words about a run. Nothing is lost without it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+    note: str = ""
 
 
 class CheckpointMeta(BaseModel):
@@ -101,6 +111,13 @@ class RunFolder:
         self.lock_file = self.path / "run.lock"
         self.ckpt = self.path / "ckpt"
         self.summary_json = self.path / "summary.json"
+        self.notes_json = self.path / "notes.json"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunFolder) and other.path == self.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
 
     @property
     def run_id(self) -> str:
@@ -116,6 +133,25 @@ class RunFolder:
 
     def summary(self) -> dict[str, Any] | None:
         return _read_json(self.summary_json)
+
+    def notes(self) -> RunNotes:
+        """What the person has written; nothing where that is nothing or cannot be read."""
+        try:
+            return RunNotes.model_validate(_read_json(self.notes_json) or {})
+        except ValidationError:
+            return RunNotes()
+
+    def write_notes(self, notes: RunNotes) -> None:
+        """Keep what the person has written.
+
+        Raises:
+            AppError: `disk_full` or `not_writable`.
+        """
+        write_json(self.notes_json, notes.model_dump(mode="json"))
+
+    def bytes_on_disk(self) -> int:
+        """What deleting the run frees."""
+        return sum(path.lstat().st_size for path in self.path.rglob("*") if not path.is_dir())
 
     def lock(self) -> FileLock:
         """Take the run for this process.

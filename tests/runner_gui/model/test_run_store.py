@@ -1,37 +1,12 @@
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from runner_gui.model.run_store import RunStore, best_checkpoint, checkpoint_rows, last_checkpoint
-from trainer.contract.run_folder import CheckpointMeta, RunFolder, RunRecord
+from trainer.contract.run_folder import CheckpointMeta, RunFolder
 
-
-def make_run(root: Path, name: str, created_ts: float = 1.0, **summary: Any) -> RunFolder:
-    folder = RunFolder(root / name)
-    folder.write(
-        RunRecord(
-            run_id=name,
-            created_ts=created_ts,
-            params={"base_model": "/m.pth", "data": "/d.jsonl"},
-            base_name="m",
-            base_bytes=1,
-            base_sha256="0",
-            generation="7",
-            data_name="d",
-            data_sha256="0",
-            data_tokens=1,
-            data_documents=1,
-            total_steps=10,
-            versions={},
-            machine={},
-            command=[],
-        )
-    )
-    if summary:
-        folder.summary_json.write_text(json.dumps(summary))
-    return folder
+MakeRun = Callable[..., RunFolder]
 
 
 def add_checkpoint(
@@ -55,7 +30,7 @@ def add_checkpoint(
         (path / "state.pt").write_bytes(b"x")
 
 
-def test_newest_first_and_only_what_is_a_run(tmp_path: Path) -> None:
+def test_newest_first_and_only_what_is_a_run(tmp_path: Path, make_run: MakeRun) -> None:
     make_run(tmp_path, "a", 3.0)
     make_run(tmp_path, "b", 5.0, status="completed")
     (tmp_path / "empty").mkdir()
@@ -70,7 +45,7 @@ def test_newest_first_and_only_what_is_a_run(tmp_path: Path) -> None:
     assert RunStore(tmp_path / "none").runs() == []
 
 
-def test_who_holds_the_lock_runs(tmp_path: Path) -> None:
+def test_who_holds_the_lock_runs(tmp_path: Path, make_run: MakeRun) -> None:
     folder = make_run(tmp_path, "a")
     store = RunStore(tmp_path)
     with folder.lock():
@@ -79,7 +54,7 @@ def test_who_holds_the_lock_runs(tmp_path: Path) -> None:
     assert store.running() == []
 
 
-def test_interrupted_are_those_that_can_go_on(tmp_path: Path) -> None:
+def test_interrupted_are_those_that_can_go_on(tmp_path: Path, make_run: MakeRun) -> None:
     add_checkpoint(make_run(tmp_path, "can", 1.0), 5)
     make_run(tmp_path, "no-checkpoint", 2.0)
     add_checkpoint(make_run(tmp_path, "no-state", 3.0), 5, state=False)
@@ -87,7 +62,7 @@ def test_interrupted_are_those_that_can_go_on(tmp_path: Path) -> None:
     assert [info.folder.run_id for info in RunStore(tmp_path).interrupted()] == ["can"]
 
 
-def test_the_last_with_a_state_and_the_best_by_its_mark(tmp_path: Path) -> None:
+def test_the_last_with_a_state_and_the_best_by_its_mark(tmp_path: Path, make_run: MakeRun) -> None:
     folder = make_run(tmp_path, "a")
     assert best_checkpoint(folder) is None
     add_checkpoint(folder, 5, kind="best", val_loss=1.5)
@@ -104,7 +79,7 @@ def test_the_last_with_a_state_and_the_best_by_its_mark(tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_is_best_where_nothing_was_measured(tmp_path: Path) -> None:
+def test_nothing_is_best_where_nothing_was_measured(tmp_path: Path, make_run: MakeRun) -> None:
     folder = make_run(tmp_path, "a")
     add_checkpoint(folder, 5)
     add_checkpoint(folder, 10, kind="final")
