@@ -45,11 +45,10 @@ def history(store: RunStore) -> list[HistoryRow]:
 
 
 def history_row(info: RunInfo) -> HistoryRow:
-    summary = info.folder.summary() or {}
     numbers = {
         name: value if isinstance(value, (int, float)) else None
         for name in ("loss", "best_val_loss", "seconds", "step")
-        for value in (summary.get(name),)
+        for value in (info.summary.get(name),)
     }
     step = numbers.pop("step")
     return HistoryRow(info, info.folder.notes(), step=None if step is None else int(step), **numbers)

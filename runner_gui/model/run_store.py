@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ class RunInfo:
     folder: RunFolder
     record: RunRecord
     status: RunStatus
+    summary: dict[str, Any]
 
     def last_checkpoint(self) -> Checkpoint | None:
         """The newest complete checkpoint that training can go on from."""
@@ -52,7 +54,10 @@ class RunStore:
         except ValidationError as error:
             LOG.warning("run %s has a record that is not understood: %s", path, error)
             return None
-        return None if record is None else RunInfo(folder, record, folder.status())
+        if record is None:
+            return None
+        summary = folder.summary() or {}
+        return RunInfo(folder, record, folder.status(summary), summary)
 
     def running(self) -> list[RunInfo]:
         """Runs that a trainer holds right now: a window attaches to them."""

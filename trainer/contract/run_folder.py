@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -170,20 +171,16 @@ class RunFolder:
 
     def is_running(self) -> bool:
         """Whether a trainer holds the run; the lock ends with its process, however that ended."""
-        if not self.lock_file.exists():
-            return False
-        lock = FileLock(self.lock_file)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+            return self.lock_file.exists() and _is_held(self.lock_file)
+        except FileNotFoundError:  # deleted in between
+            return False
 
-    def status(self) -> RunStatus:
+    def status(self, summary: dict[str, Any] | None = None) -> RunStatus:
+        """Where the run stands; its summary need not be read again by who has it."""
         if self.is_running():
             return "running"
-        summary = self.summary()
+        summary = self.summary() if summary is None else summary
         if summary is not None and summary.get("status") in ("completed", "stopped", "failed"):
             return summary["status"]
         return "interrupted"
@@ -246,6 +243,31 @@ def new_run_folder(root: Path, name: str, now_ts: float | None = None) -> RunFol
             raise AppError("not_writable", path=str(path), reason=error.strerror or str(error)) from error
         return RunFolder(path)
     raise AppError("run_exists", path=str(Path(root) / stem))
+
+
+if sys.platform == "win32":
+
+    def _is_held(path: Path) -> bool:
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+else:
+    import fcntl
+
+    def _is_held(path: Path) -> bool:
+        # What FileLock does too, at a tenth of the time: lists ask this of a thousand runs. A shared lock is
+        # enough to see an exclusive one, and two who look do not take each other for a trainer.
+        with open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
