@@ -1,8 +1,9 @@
 """Adapter files: writing ours, reading ours and those of other RWKV trainers.
 
-A file is a flat .pth of tensors: `blocks.0.att.receptance.lora_A` [r, in], `….lora_B` [out, r], and under
+A file is a flat .pth of tensors: the leaves of the adapted projections (`trainer.adapters.leaves`), and under
 their own names the tensors that were trained in full. What it is travels as JSON in the uint8 tensor
-`lora_meta` (mergers that drop every key with "lora" drop it too) and in a sidecar beside the file.
+`lora_meta` (mergers that drop every key with "lora" drop it too) and in a sidecar beside the file. A file of
+tuned states holds a state for each layer and nothing else, as RWKV-Runner wants it: it has the sidecar only.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import ValidationError
 
+from trainer.adapters.leaves import LEAVES, STATE, by_module, kind_of, sizes, split
 from trainer.contract.adapter_meta import META_KEY, AdapterMeta
 from trainer.contract.errors import InputError
 from trainer.contract.files import atomic_write, write_json
 from trainer.models.checkpoint import CheckpointFile, TensorInfo, open_checkpoint
+from trainer.models.layouts import state_shapes
+from trainer.models.spec import detect
 
 if TYPE_CHECKING:
     import torch
 
 AdapterKind = Literal["ours", "slim"]
-LORA_A, LORA_B = ".lora_A", ".lora_B"
-# Marks of adapters that are something else than B @ A: another update rule than ours.
-_OTHER_KINDS = re.compile(r"\.(disha|bone|bone_block|miss_block|lora_M|init_lora_[AB])(\.|$)")
+# Marks of adapters with another update rule than any of ours.
+_OTHER_KINDS = re.compile(r"\.(bone|bone_block|miss_block|init_lora_[AB])(\.|$)")
 _FULL_TENSOR = re.compile(r"(emb\.weight|head\.weight|ln_out\.(weight|bias)|blocks\.\d+\.\S+)$")
 
 
@@ -37,7 +40,7 @@ class Adapter:
     """An adapter in memory.
 
     Attributes:
-        tensors: LoRA factors and fully trained tensors, without the metadata tensor.
+        tensors: leaves and fully trained tensors, without the metadata tensor.
         meta: None for files of other tools.
         kind: "ours" (with metadata) or "slim" (RWKV-Runner, RWKV-LM-LoRA, RWKV-PEFT).
         path: where it was read from.
@@ -47,6 +50,15 @@ class Adapter:
     meta: AdapterMeta | None
     kind: AdapterKind
     path: Path
+
+    @property
+    def names(self) -> Iterable[str]:
+        return self.tensors
+
+    @property
+    def method(self) -> str | None:
+        """How it was trained, as far as the file tells; None for a file of tensors trained in full."""
+        return method_of(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +80,24 @@ class AdapterFile:
         return {ours: self.file.infos[theirs] for ours, theirs in self.names.items()}
 
     @property
+    def method(self) -> str | None:
+        """How it was trained, as far as the file tells; None for a file of tensors trained in full."""
+        return method_of(self)
+
+    @property
     def rank(self) -> int | None:
-        """The rank of the LoRA factors; the largest, should they differ."""
-        ranks = [info.shape[0] for name, info in self.infos.items() if name.endswith(LORA_A)]
+        """The rank of the adapted projections; the largest, should they differ."""
+        ranks = [info.shape[LEAVES[leaf].index("r")] for leaf, info in self._leaves() if "r" in LEAVES[leaf]]
         return max(ranks, default=None)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether its updates are scaled by alpha / r."""
+        return any(leaf == "lora_A" for leaf, _ in self._leaves())
+
+    def _leaves(self) -> list[tuple[str, TensorInfo]]:
+        found = ((split(name), info) for name, info in self.infos.items())
+        return [(parts[1], info) for parts, info in found if parts is not None]
 
     def tensor(self, name: str) -> torch.Tensor:
         return self.file.tensor(self.names[name])
@@ -87,7 +113,8 @@ def write_adapter(path: Path, tensors: Mapping[str, torch.Tensor], meta: Adapter
 
     described = np.frombuffer(meta.model_dump_json().encode(), dtype=np.uint8).copy()
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content[META_KEY] = torch.from_numpy(described)
+    if meta.method != "state":
+        content[META_KEY] = torch.from_numpy(described)
     with atomic_write(path) as file:
         torch.save(content, file)
     write_json(path.with_suffix(".json"), meta.model_dump(mode="json"))
@@ -113,6 +140,16 @@ def open_adapter(path: str | os.PathLike[str]) -> AdapterFile:
     return describe_adapter(file)
 
 
+def method_of(adapter: Adapter | AdapterFile) -> str | None:
+    """The metadata's method; else the kind of what the file holds."""
+    if adapter.meta is not None:
+        return adapter.meta.method
+    kinds = {kind_of(leaves) for leaves in by_module(adapter.names).values()}
+    if not kinds and all(name.endswith(STATE) for name in adapter.names):
+        return "state"
+    return next(iter(kinds), None)
+
+
 def describe_adapter(file: CheckpointFile) -> AdapterFile:
     """What an open file is as an adapter.
 
@@ -122,10 +159,11 @@ def describe_adapter(file: CheckpointFile) -> AdapterFile:
     path = file.path
     meta = _read_meta(file)
     names = {_our_name(name): name for name in file.infos if name != META_KEY}
-    has_lora = any(name.endswith(LORA_A) for name in names)
-    if (meta is None and not has_lora) or any(_OTHER_KINDS.search(name) for name in names):
+    is_state = all(name.endswith(STATE) for name in names)
+    known = meta is not None or is_state or by_module(names)
+    if not known or any(_OTHER_KINDS.search(name) for name in names):
         raise InputError("adapter_not_adapter", path=str(path))
-    _require_pairs(names, file, path)
+    _require_whole(names, file, path)
     return AdapterFile(file, meta, "slim" if meta is None else "ours", names)
 
 
@@ -163,34 +201,23 @@ def check_fits(
 
 
 def _fits(name: str, shape: tuple[int, ...], infos: Mapping[str, TensorInfo]) -> bool:
-    base = infos.get(f"{lora_module(name)}.weight" if is_lora(name) else name)
+    parts = split(name)
+    base = infos.get(name if parts is None else f"{parts[0]}.weight")
+    if name.endswith(STATE):
+        return shape == state_shapes(detect(infos)).get(name)
     if base is None:
         return False
-    if not is_lora(name):
+    if parts is None:
         # Trained vectors may come without the base's leading ones.
         return _squeezed(shape) == _squeezed(base.shape)
-    if len(base.shape) != 2 or len(shape) != 2:
+    if len(base.shape) != 2:
         return False
-    return shape[1] == base.shape[1] if name.endswith(LORA_A) else shape[0] == base.shape[0]
+    wanted = {"out": base.shape[0], "in": base.shape[1]}
+    return all(size == wanted.get(dim, size) for dim, size in zip(LEAVES[parts[1]], shape, strict=True))
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
-
-
-def is_lora(name: str) -> bool:
-    """Whether a tensor is a LoRA factor (and not one trained in full)."""
-    return name.endswith((LORA_A, LORA_B))
-
-
-def lora_module(name: str) -> str:
-    """`blocks.0.att.key` of `blocks.0.att.key.lora_A`."""
-    return name.rpartition(".")[0]
-
-
-def lora_modules(names: Iterable[str]) -> list[str]:
-    """The modules that have LoRA factors, in the order of their names."""
-    return [lora_module(name) for name in names if name.endswith(LORA_A)]
 
 
 def _our_name(name: str) -> str:
@@ -199,22 +226,33 @@ def _our_name(name: str) -> str:
 
 
 def _read_meta(file: CheckpointFile) -> AdapterMeta | None:
-    if META_KEY not in file.infos:
+    if META_KEY in file.infos:
+        text = file.read(META_KEY).tobytes()
+    elif file.infos and all(name.endswith(STATE) for name in file.infos):
+        return _read_sidecar(file.path)
+    else:
         return None
     try:
-        return AdapterMeta.model_validate_json(file.read(META_KEY).tobytes())
+        return AdapterMeta.model_validate_json(text)
     except ValidationError as error:
         raise InputError("adapter_unreadable", path=str(file.path), reason=META_KEY) from error
 
 
-def _require_pairs(names: Mapping[str, str], file: CheckpointFile, path: Path) -> None:
-    """Each A needs its B of the same rank, and nothing else may be called lora."""
+def _read_sidecar(path: Path) -> AdapterMeta | None:
+    """The metadata of a file of states; a file that is none of ours may have any JSON beside it."""
+    try:
+        meta = AdapterMeta.model_validate_json(path.with_suffix(".json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return meta if meta.method == "state" else None
+
+
+def _require_whole(names: Mapping[str, str], file: CheckpointFile, path: Path) -> None:
+    """Each module needs all leaves of its kind, of one rank, and nothing else may be called lora."""
+    for module, leaves in by_module(names).items():
+        shapes = {leaf: file.infos[names[f"{module}.{leaf}"]].shape for leaf in leaves}
+        if kind_of(leaves) is None or sizes(shapes) is None:
+            raise InputError("adapter_unreadable", path=str(path), reason=module)
     for name in names:
-        if is_lora(name):
-            module = lora_module(name)
-            pair = [names.get(module + LORA_A), names.get(module + LORA_B)]
-            shapes: list[tuple[int, ...]] = [file.infos[key].shape if key else () for key in pair]
-            if any(len(shape) != 2 or 0 in shape for shape in shapes) or shapes[0][0] != shapes[1][1]:
-                raise InputError("adapter_unreadable", path=str(path), reason=module)
-        elif "lora" in name or not _FULL_TENSOR.match(name):
+        if split(name) is None and ("lora" in name or not _FULL_TENSOR.match(name)):
             raise InputError("adapter_unreadable", path=str(path), reason=name)

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from trainer.adapters import package_logits
+from trainer.adapters.attach import attach_adapter
 from trainer.adapters.files import read_adapter
-from trainer.adapters.lora import attach_adapter
 from trainer.contract.errors import AppError, Problem
 from trainer.models.layouts import ModelSpec
 from trainer.models.loading import load_model
+from trainer.models.quantised import Quant
+from trainer.models.skeleton import RWKV
 
 # Both compute in fp32 from the same weights; what differs is the order of sums.
 PACKAGE_TOLERANCE = 1e-4
@@ -50,9 +52,13 @@ def compare_logits(
     adapter: Path,
     spec: ModelSpec,
     alpha: float | None,
+    quant: Quant | None,
     check_stop: Callable[[], None],
 ) -> LogitsCheck | Problem:
     """Run a short prompt through the merged file and through base + adapter, in fp32 on the CPU.
+
+    Args:
+        alpha: for an adapter without metadata. quant: of the base, if the adapter was added to that.
 
     Returns:
         The differences, or the warning `merge_verify_skipped` with what stood in the way.
@@ -61,17 +67,17 @@ def compare_logits(
         AppError: `merge_verify_failed`, the package answers otherwise than our model.
     """
     needed = _MEMORY_FACTOR * 4 * spec.parameters
-    if spec.generation != "7":
-        return Problem("merge_verify_skipped", {"reason": f"RWKV-{spec.generation}"})
     if importlib.util.find_spec("rwkv") is None:
         return Problem("merge_verify_skipped", {"reason": "pip install rwkv"})
     if psutil.virtual_memory().available < needed:
         return Problem("merge_verify_skipped", {"reason": f"RAM < {needed / 1e9:.1f} GB"})
     tokens = [token % spec.vocab_size for token in _PROMPT]
-    by_package = _package_logits(merged, tokens, check_stop)
-    by_merged = _own_logits(merged, None, None, tokens)
+    by_package = _package_logits(merged, spec.generation, tokens, check_stop)
+    by_merged = _own_logits(load_model(merged), tokens)
     check_stop()
-    by_both = _own_logits(base, adapter, alpha, tokens)
+    both = load_model(base, quant=quant)
+    attach_adapter(both, read_adapter(adapter), alpha=alpha)
+    by_both = _own_logits(both, tokens)
     check = LogitsCheck(_difference(by_package, by_merged), _difference(by_merged, by_both))
     if not check.package <= PACKAGE_TOLERANCE:
         raise AppError("merge_verify_failed", tensor=f"logits, {check.package:.1e}")
@@ -82,10 +88,14 @@ def _difference(a: Tensor, b: Tensor) -> float:
     return ((a - b).abs().max() / b.abs().max().clamp_min(1e-6)).item()
 
 
-def _package_logits(merged: Path, tokens: list[int], check_stop: Callable[[], None]) -> Tensor:
+def _package_logits(
+    merged: Path, generation: str, tokens: list[int], check_stop: Callable[[], None]
+) -> Tensor:
     """Logits [V] by the package, in a process of its own: it is configured by environment variables."""
     # By its path, so that it starts whatever the working folder; it imports nothing of this package.
-    command = [sys.executable, package_logits.__file__, str(merged.resolve()), json.dumps(tokens)]
+    command = [
+        sys.executable, package_logits.__file__, str(merged.resolve()), generation, json.dumps(tokens)
+    ]  # fmt: skip
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     deadline_s = time.monotonic() + _TIMEOUT_S
@@ -109,10 +119,6 @@ def _package_logits(merged: Path, tokens: list[int], check_stop: Callable[[], No
 
 
 @torch.no_grad()
-def _own_logits(model_path: Path, adapter: Path | None, alpha: float | None, tokens: list[int]) -> Tensor:
-    model = load_model(model_path, dtype=torch.float32, device="cpu")
-    if adapter is not None:
-        attach_adapter(model, read_adapter(adapter), alpha=alpha)
-    model.eval()
-    hidden, _ = model(torch.tensor([tokens]))
+def _own_logits(model: RWKV, tokens: list[int]) -> Tensor:
+    hidden, _ = model.eval()(torch.tensor([tokens]))
     return model.logits(hidden[:, -1:])[0, -1].float()

@@ -1,7 +1,8 @@
 """Merging an adapter into its base: fp32 arithmetic, one rounding, a few megabytes at a time.
 
-W' = round(W + alpha / r * B A); tensors that were trained in full replace the base's. The base's key order
-and element types stay, so that every tool that reads the base reads the merged model.
+Each kind of adapter says what becomes of a weight's rows; tensors that were trained in full replace the
+base's. The base's key order and element types stay, so that every tool that reads the base reads the merged
+model. Tuned states follow behind its keys, where tools of RWKV-5 and 6 look for them.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.adapters.files import LORA_A, LORA_B, AdapterFile, check_fits, lora_modules, open_adapter
+from trainer.adapters.attach import KINDS
+from trainer.adapters.files import AdapterFile, check_fits, open_adapter
+from trainer.adapters.leaves import STATE, by_module, kind_of
 from trainer.adapters.logits import LogitsCheck, compare_logits
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import AppError, InputError, Problem
 from trainer.contract.files import disk_error, fsync_folder
-from trainer.models.checkpoint import CheckpointFile, as_tensor, open_checkpoint
+from trainer.models.checkpoint import CheckpointFile, TensorInfo, as_tensor, open_checkpoint
+from trainer.models.layouts import is_projection, optional_shapes
 from trainer.models.pth_writer import PthWriter, TensorPlan
+from trainer.models.quantised import Quant, QuantisedWeight
 from trainer.models.spec import ModelSpec, detect_file
 from trainer.models.stored import DTYPES
 
@@ -48,7 +53,8 @@ class MergeReport:
     Attributes:
         output_bytes: size of the merged file.
         tensors: in the file; `changed`: those that differ from the base's.
-        alpha: that was used; None without LoRA factors.
+        alpha: that was used; None where nothing is scaled by it.
+        quant: of the weights that the adapter was added to; None for the base's own.
         lost_share: norm of what rounding took, |(W' - W) - update| / |update|, over all touched tensors.
         max_change: the largest |W' - W| of any element.
         logits: how far the logits of the merged model are from others; None if they were not compared.
@@ -61,6 +67,7 @@ class MergeReport:
     changed: int
     lora_matrices: int
     alpha: float | None
+    quant: str | None
     dtype: str
     lost_share: float
     max_change: float
@@ -100,7 +107,9 @@ class _Job:
     spec: ModelSpec
     adapter: AdapterFile
     alpha: float | None
+    quant: Quant | None
     plan: dict[str, TensorPlan]
+    modules: dict[str, frozenset[str]]
     warnings: tuple[Problem, ...]
 
     @property
@@ -115,6 +124,7 @@ def merge(
     *,
     alpha: float | None = None,
     dtype: str | None = None,
+    onto_quantised: bool = False,
     verify: bool = True,
     on_progress: Progress | None = None,
     on_warning: Callable[[Problem], None] | None = None,
@@ -127,20 +137,23 @@ def merge(
         output: must not exist.
         alpha: of training, for files without metadata; the metadata wins where there is any.
         dtype: "bf16", "fp16" or "fp32" for all tensors; None keeps each tensor's own.
+        onto_quantised: for an adapter of a quantised base: add it to those weights, decoded, which gives the
+            very model that was trained, and not to the base's own.
         verify: compare logits with the package `rwkv` and with base + adapter where memory allows. That every
             tensor reads back as it was written is always checked.
         on_progress: called with "merging" or "verifying", bytes done, bytes in all.
         should_stop: asked after every block.
 
     Raises:
-        InputError: the base, the adapter, their fit, `adapter_alpha_unknown`, `merge_output_exists`.
+        InputError: the base, the adapter, their fit, `adapter_alpha_unknown`, `merge_output_exists`,
+            `merge_state` (a tuned state of a generation whose tools keep it in a file of its own).
         AppError: `disk_full`, `not_writable`, `merge_verify_failed`.
         MergeStoppedError: `should_stop` said so.
     """
     started_s = time.monotonic()
     output = Path(output)
     tick = _Ticker(on_progress, should_stop)
-    job = _prepare(Path(base), Path(adapter), output, alpha, dtype, tick)
+    job = _prepare(Path(base), Path(adapter), output, alpha, dtype, onto_quantised, tick)
     warnings = list(job.warnings)
     for warning in warnings:
         _tell(on_warning, warning)
@@ -151,7 +164,7 @@ def merge(
         logits = None
         if verify:
             logits = compare_logits(
-                part, job.base.path, job.adapter.file.path, job.spec, job.alpha, tick.check_stop
+                part, job.base.path, job.adapter.file.path, job.spec, job.alpha, job.quant, tick.check_stop
             )
             if isinstance(logits, Problem):
                 warnings.append(logits)
@@ -160,8 +173,8 @@ def merge(
         _publish(part, output)
     return MergeReport(
         output, output.stat().st_size, len(job.plan), len(tally.changed),
-        len(lora_modules(job.adapter.names)), job.alpha, dtype or job.spec.dtype, tally.lost_share,
-        tally.max_change, time.monotonic() - started_s, logits, tuple(warnings),
+        len(job.modules), job.alpha, job.quant, dtype or job.spec.dtype,
+        tally.lost_share, tally.max_change, time.monotonic() - started_s, logits, tuple(warnings),
     )  # fmt: skip
 
 
@@ -187,7 +200,13 @@ def _tell(on_warning: Callable[[Problem], None] | None, problem: Problem) -> Non
 
 
 def _prepare(
-    base: Path, adapter: Path, output: Path, alpha: float | None, dtype: str | None, tick: _Ticker
+    base: Path,
+    adapter: Path,
+    output: Path,
+    alpha: float | None,
+    dtype: str | None,
+    onto_quantised: bool,
+    tick: _Ticker,
 ) -> _Job:
     """Open and check everything; nothing is written but the output's folder."""
     if output.exists():
@@ -208,10 +227,22 @@ def _prepare(
         if meta.alpha is not None and alpha not in (None, meta.alpha):
             warnings.append(Problem("adapter_alpha_differs", {"given": alpha, "recorded": meta.alpha}))
     used = _alpha(adapter_file, alpha)
-    plan = {name: TensorPlan(dtype or info.dtype, info.shape) for name, info in base_file.infos.items()}
-    job = _Job(base_file, spec, adapter_file, used, plan, tuple(warnings))
+    infos = {**base_file.infos, **_states(adapter_file, spec)}
+    plan = {name: TensorPlan(dtype or info.dtype, info.shape) for name, info in infos.items()}
+    quant = meta.quant if meta is not None and onto_quantised else None
+    job = _Job(
+        base_file, spec, adapter_file, used, quant, plan, by_module(adapter_file.names), tuple(warnings)
+    )
     _require_space(output, job.nbytes)
     return job
+
+
+def _states(adapter: AdapterFile, spec: ModelSpec) -> dict[str, TensorInfo]:
+    """The tuned states of an adapter, which the base has no place for yet."""
+    states = {name: info for name, info in adapter.infos.items() if name.endswith(STATE)}
+    if states.keys() - optional_shapes(spec).keys():
+        raise InputError("merge_state", path=str(adapter.file.path), generation=spec.generation)
+    return states
 
 
 def _is_base_of(meta: AdapterMeta, base: CheckpointFile, tick: _Ticker) -> bool:
@@ -223,7 +254,7 @@ def _is_base_of(meta: AdapterMeta, base: CheckpointFile, tick: _Ticker) -> bool:
 
 def _alpha(adapter: AdapterFile, given: float | None) -> float | None:
     """The metadata's alpha, else the given one; None where there is nothing to scale."""
-    if adapter.rank is None:
+    if not adapter.is_scaled:
         return None
     recorded = None if adapter.meta is None else adapter.meta.alpha
     used = given if recorded is None else recorded
@@ -294,47 +325,63 @@ def _watched(blocks: Iterator[memoryview], done: int, total: int, tick: _Ticker)
 
 def _merged_blocks(job: _Job, name: str, tally: _Tally) -> Iterator[memoryview]:
     """The output's bytes of one tensor, a few rows at a time."""
-    source, target = job.base.infos[name].dtype, job.plan[name].dtype
+    target = job.plan[name].dtype
+    if name not in job.base.infos:
+        yield _bytes(job.adapter.tensor(name).float(), name, target)
+        tally.changed.add(name)
+        return
+    source = job.base.infos[name].dtype
     update = _updates(job, name)
+    quant = job.quant if is_projection(name) else None
     for block in job.base.blocks(name, BLOCK_ELEMENTS):
-        if update is None and source == target:
+        if update is None and quant is None and source == target:
             yield block.reshape(-1).view("u1").data
             continue
-        before = as_tensor(block, source)
-        wanted = before.float()
+        before = as_tensor(block, source).float()
+        wanted = before if quant is None else QuantisedWeight(before, quant).dense(torch.float32)
         if update is not None:
             wanted = next(update)(wanted)
-        after = wanted.to(getattr(torch, DTYPES[target].torch))
-        if not after.isfinite().all():
-            raise AppError("merge_verify_failed", tensor=f"{name}: inf, nan")
-        if update is not None:
-            tally.add(name, before.float(), wanted, after.float())
-        yield after.reshape(-1).view(torch.uint8).numpy().data
+        after = wanted.to(_torch_dtype(target))
+        yield _bytes(after, name, target)
+        if update is not None or quant is not None:
+            tally.add(name, before, wanted, after.float())
+
+
+def _bytes(tensor: Tensor, name: str, dtype: str) -> memoryview:
+    tensor = tensor.to(_torch_dtype(dtype))
+    if not tensor.isfinite().all():
+        raise AppError("merge_verify_failed", tensor=f"{name}: inf, nan")
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _torch_dtype(dtype: str) -> torch.dtype:
+    return getattr(torch, DTYPES[dtype].torch)
 
 
 def _updates(job: _Job, name: str) -> Iterator[Callable[[Tensor], Tensor]] | None:
     """For each block of a tensor, what makes its new values of its old ones; None if the tensor stays."""
     module = name.removesuffix(".weight")
-    if module + LORA_A in job.adapter.names:
-        return _lora_updates(job, module)
+    if module in job.modules:
+        return _adapted(job, module, job.modules[module])
     if name in job.adapter.names:
         return _replacements(job, name)
     return None
 
 
-def _lora_updates(job: _Job, module: str) -> Iterator[Callable[[Tensor], Tensor]]:
-    A = _finite(job, module + LORA_A)
-    B = _finite(job, module + LORA_B)
-    scale = (job.alpha or 0.0) / A.shape[0]
+def _adapted(job: _Job, module: str, names: frozenset[str]) -> Iterator[Callable[[Tensor], Tensor]]:
+    kind = kind_of(names)
+    assert kind is not None, "files are checked as they are opened"
+    leaves = {leaf: _finite(job, f"{module}.{leaf}") for leaf in names}
     first = 0
+
+    def merged(W: Tensor) -> Tensor:
+        nonlocal first
+        rows = KINDS[kind].merged(W, first, leaves, job.alpha or 0.0)
+        first += len(W)
+        return rows
+
     while True:
-        rows = B[first:]
-
-        def add(W: Tensor, rows: Tensor = rows) -> Tensor:
-            return torch.addmm(W, rows[: W.shape[0]], A, alpha=scale)
-
-        yield add
-        first += max(1, BLOCK_ELEMENTS // A.shape[1])
+        yield merged
 
 
 def _replacements(job: _Job, name: str) -> Iterator[Callable[[Tensor], Tensor]]:

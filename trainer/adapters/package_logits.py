@@ -1,4 +1,4 @@
-"""`python package_logits.py MODEL.pth '[1, 2]'`: the last token's logits by the package `rwkv`."""
+"""`python package_logits.py MODEL.pth GENERATION '[1, 2]'`: the last token's logits by the package `rwkv`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 
 def main(argv: list[str]) -> int:
     """Print the logits as one JSON list, the last line of stdout."""
+    path, generation, tokens = argv
     # Read when the package is imported.
-    os.environ.update(RWKV_V7_ON="1", RWKV_JIT_ON="0", RWKV_CUDA_ON="0")
+    os.environ.update(RWKV_V7_ON="1" if generation == "7" else "0", RWKV_JIT_ON="0", RWKV_CUDA_ON="0")
     from rwkv.model import RWKV
 
-    path, tokens = argv
     model = RWKV(model=path.removesuffix(".pth"), strategy="cpu fp32")
     logits, _ = model.forward(json.loads(tokens), None)
     sys.stdout.write("\n" + json.dumps(logits.float().tolist()) + "\n")

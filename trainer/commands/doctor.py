@@ -126,7 +126,7 @@ def _tokenizer() -> str:
 def _training_step() -> str:
     """Optimizer steps on a tiny random model: the loss on one batch must fall, and stay a number."""
     torch = _torch()
-    from trainer.adapters.lora import attach_lora
+    from trainer.adapters.attach import attach
     from trainer.models.initial import initialise
     from trainer.models.layouts import ModelSpec
     from trainer.models.rwkv7 import RWKV7
@@ -138,7 +138,7 @@ def _training_step() -> str:
         head_size=16, n_head=2, ranks=dict.fromkeys("wavg", 8), layer0_v=True,
     )  # fmt: skip
     model = initialise(RWKV7(spec), seed=0).to(device).requires_grad_(False)
-    attach_lora(model, r=4, alpha=8.0, dropout=0.0, parts=("att", "ffn"))
+    attach(model, "lora", r=4, alpha=8.0, dropout=0.0, parts=("att", "ffn"))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-2)
     tokens = torch.arange(33, device=device).view(1, 33) % _SMALLEST_VOCAB

@@ -28,8 +28,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     output = open_output()
     events = EventWriter(None, output.feed)
+    from trainer.adapters.attach import attach_adapter
     from trainer.adapters.files import check_fits, read_adapter
-    from trainer.adapters.lora import attach_adapter
     from trainer.commands.train import default_cache
     from trainer.data.binidx import BinidxReader
     from trainer.data.cache import ensure_converted

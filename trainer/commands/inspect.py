@@ -43,7 +43,7 @@ def describe(path: Path) -> dict[str, Any]:
         InputError: the file can't be read, or is neither.
     """
     from trainer.models.checkpoint import open_checkpoint
-    from trainer.models.spec import detect_file, not_trainable_because
+    from trainer.models.spec import detect_file
 
     file = open_checkpoint(path)
     try:
@@ -52,15 +52,12 @@ def describe(path: Path) -> dict[str, Any]:
         if error.code != "model_is_adapter":
             raise
         return _describe_adapter(file)
-    reason = not_trainable_because(spec)
     return {
         "kind": "model",
         "path": str(path),
         **dataclasses.asdict(spec),
         "dtypes": list(spec.dtypes),
         "bytes": file.nbytes,
-        "trainable": reason is None,
-        "reason": reason,
     }
 
 
@@ -73,8 +70,10 @@ def _describe_adapter(file: CheckpointFile) -> dict[str, Any]:
         "kind": "adapter",
         "path": str(file.path),
         "writer": opened.kind,
+        "method": opened.method,
         "r": opened.rank,
         "alpha": None if meta is None else meta.alpha,
+        "quant": None if meta is None else meta.quant,
         "parts": None if meta is None else list(meta.parts),
         "generation": None if meta is None else meta.generation,
         "n_layer": None if meta is None else meta.n_layer,

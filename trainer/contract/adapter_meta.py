@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 FORMAT_VERSION = 1
@@ -12,8 +14,9 @@ META_KEY = "lora_meta"
 class AdapterMeta(BaseModel):
     """Metadata of an adapter.
 
-    `alpha`, `r` and `scale` are those of training: the update of a matrix is `scale * B @ A`, with
-    `scale = alpha / r`. For method "full" they are None and every tensor replaces the base's.
+    `r` and `alpha` are those of the file's factors: the update of a matrix is `alpha / r * B @ A`, whatever
+    the method, so that a tool that asks for alpha is told the right one. They are None where nothing is
+    scaled. `quant` is what the base's projections were quantised to in training.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -23,6 +26,7 @@ class AdapterMeta(BaseModel):
     r: int | None = None
     alpha: float | None = None
     dropout: float = 0.0
+    quant: Literal["nf4", "int8"] | None = None
     parts: tuple[str, ...] = ()
     generation: str
     n_layer: int
@@ -36,7 +40,3 @@ class AdapterMeta(BaseModel):
     tokens: int
     loss: float | None = None
     trainer: str
-
-    @property
-    def scale(self) -> float | None:
-        return None if self.alpha is None or self.r is None else self.alpha / self.r

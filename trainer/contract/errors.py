@@ -51,7 +51,7 @@ CODES: dict[str, Severity] = {
     "model_not_rwkv": "error",
     "model_is_adapter": "error",
     "model_variant": "error",
-    "model_generation_later": "error",
+    "model_method": "error",
     "model_keys": "error",
     "model_shape": "error",
     # adapters and merging
@@ -60,7 +60,9 @@ CODES: dict[str, Severity] = {
     "adapter_mismatch": "error",
     "adapter_alpha_unknown": "error",
     "adapter_alpha_differs": "warning",
+    "adapter_method_differs": "warning",
     "adapter_base_differs": "warning",
+    "merge_state": "error",
     "merge_output_exists": "error",
     "merge_verify_failed": "error",
     "merge_verify_skipped": "warning",

@@ -96,9 +96,12 @@ class TrainParams(BaseModel):
     weight_decay: float = _p(0.0, kind="float", group="learning", ge=0.0, le=1.0)
     grad_clip: float = _p(1.0, kind="float", group="learning", ge=0.0, le=1000.0)
 
-    method: Literal["lora", "full"] = _p("lora", kind="choice", group="lora", choices=("lora", "full"))
+    method: Literal["lora", "dora", "pissa", "miss", "state", "full"] = _p(
+        "lora", kind="choice", group="lora", choices=("lora", "dora", "pissa", "miss", "state", "full")
+    )
     lora_r: int = _p(64, kind="int", group="lora", level="basic", ge=1, le=4096)
     lora_alpha: float = _p(192.0, kind="float", group="lora", level="basic", gt=0.0, le=65536.0)
+    lora_rs: bool = _p(False, kind="bool", group="lora")
     lora_dropout: float = _p(0.01, kind="float", group="lora", ge=0.0, lt=1.0)
     lora_parts: tuple[Literal["att", "ffn", "time", "ln", "time_lora", "emb", "head"], ...] = _p(
         ("att", "ffn", "time", "ln"), kind="multi", group="lora", choices=LORA_PARTS, min_length=1
@@ -114,6 +117,9 @@ class TrainParams(BaseModel):
     precision: Literal["bf16", "fp16", "tf32", "fp32"] = _p(
         "bf16", kind="choice", group="device", level="basic", choices=("bf16", "fp16", "tf32", "fp32")
     )
+    quant: Literal["none", "nf4", "int8"] = _p(
+        "none", kind="choice", group="device", choices=("none", "nf4", "int8")
+    )
     grad_cp: bool = _p(True, kind="bool", group="device", level="basic")
     device: Literal["auto", "cuda", "cpu"] = _p(
         "auto", kind="choice", group="device", choices=("auto", "cuda", "cpu")
@@ -121,6 +127,11 @@ class TrainParams(BaseModel):
     devices: int = _p(1, kind="int", group="device", unit="devices", ge=1, le=1024)
     num_nodes: int = _p(1, kind="int", group="device", unit="nodes", ge=1, le=1024)
     strategy: Literal["auto", "ddp"] = _p("auto", kind="choice", group="device", choices=("auto", "ddp"))
+
+    @property
+    def scaled_alpha(self) -> float:
+        """The alpha whose alpha / r is the scale that was asked for: rsLoRA's is lora_alpha / √r."""
+        return self.lora_alpha * math.sqrt(self.lora_r) if self.lora_rs else self.lora_alpha
 
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
@@ -233,6 +244,8 @@ def _conflicts(params: TrainParams) -> list[Problem]:
         found.append(Problem("param_conflict", {"with": "val_fraction=0"}, "patience"))
     if params.method == "full" and params.lora_load is not None:
         found.append(Problem("param_conflict", {"with": "method=full"}, "lora_load"))
+    if params.method == "full" and params.quant != "none":
+        found.append(Problem("param_conflict", {"with": "method=full"}, "quant"))
     if params.epoch_begin >= params.epoch_count:
         found.append(Problem("param_conflict", {"with": f"epoch_count={params.epoch_count}"}, "epoch_begin"))
     return found

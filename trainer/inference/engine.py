@@ -221,7 +221,7 @@ def _native_model(path: Path, adapter: Path | None, device: str, precision: str,
     model = load_model(path, dtype=dtype, device=device)
     if adapter is not None:
         from trainer.adapters.files import check_fits, read_adapter
-        from trainer.adapters.lora import attach_adapter
+        from trainer.adapters.attach import attach_adapter
 
         found = read_adapter(adapter)
         check_fits(found, open_checkpoint(path).infos, path)

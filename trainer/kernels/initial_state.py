@@ -7,6 +7,7 @@ piece becomes a row of its own; only the recurrence pays for the padding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def run_from(
         return op(*inputs, start, None)
     start = torch.where(resets[:, 0, None, None, None], initial, start)
     cuts = [[0, *_starts(row), T] for row in resets.tolist()]
-    pieces = [(b, i, j) for b, row in enumerate(cuts) for i, j in zip(row, row[1:], strict=False)]
+    pieces = [(b, i, j) for b, row in enumerate(cuts) for i, j in pairwise(row)]
     if len(pieces) == B:
         return op(*inputs, start, None)
 

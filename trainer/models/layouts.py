@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Shape = tuple[int, ...]
+# The matrices that tokens are multiplied with, where a generation has them: most of a block's weights.
+PROJECTIONS = {
+    "att": ("receptance", "key", "value", "output", "gate"),
+    "ffn": ("key", "value", "receptance"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,22 @@ def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
 
 
 def optional_shapes(spec: ModelSpec) -> dict[str, Shape]:
-    """Tensors that a file may have besides: the initial states of state tuning (5 and 6)."""
-    if spec.generation in ("4", "7"):
+    """Tensors that a file may have besides: initial states, which no tool reads from a file of a 7."""
+    return {} if spec.generation == "7" else state_shapes(spec)
+
+
+def state_shapes(spec: ModelSpec) -> dict[str, Shape]:
+    """The initial states of state tuning, [H, N of v, N of k]; generation 4 has no such states."""
+    if spec.generation == "4":
         return {}
     state = (spec.n_head, spec.head_size, spec.head_size)
     return {f"blocks.{block}.att.time_state": state for block in range(spec.n_layer)}
+
+
+def is_projection(name: str) -> bool:
+    """Whether a tensor is one of the `PROJECTIONS`, like `blocks.0.att.key.weight`."""
+    match = re.fullmatch(r"blocks\.\d+\.(att|ffn)\.(\w+)\.weight", name)
+    return match is not None and match[2] in PROJECTIONS[match[1]]
 
 
 def _projections(spec: ModelSpec, *names: str) -> dict[str, Shape]:

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.kernels.dispatch import choose
 from trainer.models.layouts import ModelSpec
 from trainer.models.rwkv4 import ChannelMix, mixed
 from trainer.models.skeleton import (
     RWKV,
+    HeadTimeMix,
     LayerNorm,
     LayerState,
     Linear,
@@ -24,11 +24,14 @@ from trainer.models.skeleton import (
 )
 
 
-class TimeMix(nn.Module):
+class TimeMix(HeadTimeMix):
     """Time mixing ("att"). 5.1 adds the gate; 5.2 has decay and bonus per channel instead of per head.
 
     The bonus is `time_faaaa`, or the exponential of `time_first` in the files that have that.
     """
+
+    operation = "wkv56"
+    state_is_kv = True
 
     def __init__(self, spec: ModelSpec, layer: int) -> None:
         super().__init__()
@@ -64,11 +67,10 @@ class TimeMix(nn.Module):
         u = at_least_fp32(self.get_parameter(self.bonus_key))
         if self.bonus_key == "time_first":
             u = u.exp()
-        _, wkv56 = choose("wkv56", x.device.type)
-        y, wkv = wkv56(
-            r, log_w.view(H, -1).expand(H, N), k, v, u.view(H, -1).expand(H, N),
-            None if state is None else state.wkv, resets,
-        )  # fmt: skip
+        log_w, u = (z.view(H, -1).expand(H, N) for z in (log_w, u))
+        if self.time_state is not None:
+            log_w = log_w.expand(B, T, H, N)
+        y, wkv = self.recur((r, log_w, k, v, u), state, resets)
         y = self.ln_x.per_head(y.flatten(2), H)
         if "g" in self.mixes:
             y = y * F.silu(self.gate(xs["g"]))
@@ -78,6 +80,6 @@ class TimeMix(nn.Module):
 class RWKV5(RWKV):
     """The model; see `RWKV`."""
 
-    operation = "wkv56"
+    operation = TimeMix.operation
     time_mix = TimeMix
     channel_mix = ChannelMix

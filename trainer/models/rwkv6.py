@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.kernels.dispatch import choose
 from trainer.models.layouts import ModelSpec
 from trainer.models.skeleton import (
     RWKV,
+    HeadTimeMix,
     LayerNorm,
     LayerState,
     Linear,
@@ -26,8 +26,11 @@ from trainer.models.skeleton import (
 _MIXES = "wkvrg"
 
 
-class TimeMix(nn.Module):
+class TimeMix(HeadTimeMix):
     """Time mixing ("att")."""
+
+    operation = "wkv56"
+    state_is_kv = True
 
     def __init__(self, spec: ModelSpec, layer: int) -> None:
         super().__init__()
@@ -62,13 +65,10 @@ class TimeMix(nn.Module):
         # A log-decay is an exponential: rounded to 16 bit before it, it would be off by percents.
         low_w = torch.tanh(xw @ p["time_decay_w1"]) @ p["time_decay_w2"]
         log_w = -(at_least_fp32(self.time_decay) + at_least_fp32(low_w)).exp()
-        _, wkv56 = choose("wkv56", x.device.type)
         r, k, v, log_w = (
             z.view(B, T, H, N) for z in (self.receptance(xr), self.key(xk), self.value(xv), log_w)
         )
-        y, wkv = wkv56(
-            r, log_w, k, v, at_least_fp32(self.time_faaaa), None if state is None else state.wkv, resets
-        )
+        y, wkv = self.recur((r, log_w, k, v, at_least_fp32(self.time_faaaa)), state, resets)
         y = self.ln_x.per_head(y.flatten(2), H) * F.silu(self.gate(xg))
         return self.output(y), v_first, wkv
 
@@ -94,6 +94,6 @@ class ChannelMix(nn.Module):
 class RWKV6(RWKV):
     """The model; see `RWKV`."""
 
-    operation = "wkv56"
+    operation = TimeMix.operation
     time_mix = TimeMix
     channel_mix = ChannelMix

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.kernels.dispatch import choose
 from trainer.models.layouts import ModelSpec
 from trainer.models.skeleton import (
     RWKV,
+    HeadTimeMix,
     LayerNorm,
     LayerState,
     Linear,
@@ -28,8 +28,11 @@ from trainer.models.skeleton import (
 LOG_DECAY_SCALE = -math.exp(-0.5)
 
 
-class TimeMix(nn.Module):
+class TimeMix(HeadTimeMix):
     """Time mixing ("att")."""
+
+    operation = "wkv7"
+    state_is_kv = False
 
     def __init__(self, spec: ModelSpec, layer: int) -> None:
         super().__init__()
@@ -74,11 +77,8 @@ class TimeMix(nn.Module):
         def heads(z: Tensor) -> Tensor:
             return z.view(B, T, H, N)
 
-        _, wkv7 = choose("wkv7", x.device.type)
-        y, wkv = wkv7(
-            heads(r), heads(log_w), heads(k), heads(v), -kk, kk * heads(a),
-            None if state is None else state.wkv, resets,
-        )  # fmt: skip
+        inputs = (heads(r), heads(log_w), heads(k), heads(v), -kk, kk * heads(a))
+        y, wkv = self.recur(inputs, state, resets)
         y = self.ln_x.per_head(y.flatten(2), H)
         bonus = (heads(r) * heads(k) * p["r_k"]).sum(-1, keepdim=True) * heads(v)
         return self.output((y + bonus.view(B, T, C)) * g), v_first, wkv
@@ -101,6 +101,6 @@ class ChannelMix(nn.Module):
 class RWKV7(RWKV):
     """The model; see `RWKV`."""
 
-    operation = "wkv7"
+    operation = TimeMix.operation
     time_mix = TimeMix
     channel_mix = ChannelMix

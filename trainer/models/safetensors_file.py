@@ -11,7 +11,7 @@ from trainer.contract.errors import InputError
 from trainer.models.stored import DTYPES, Record, StoredTensor, row_major
 
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
-_TYPES = {
+TYPES = {
     "F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8_e4m3", "F8_E5M2": "fp8_e5m2",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
@@ -52,7 +52,7 @@ def _stored(entry: dict[str, Any], data_start: int) -> StoredTensor:
     if not all(type(n) is int and n >= 0 for n in (first, last, *shape)):
         raise ValueError("a size that is not a natural number")
     stored = StoredTensor(
-        Record(data_start + first, last - first), DTYPES[_TYPES[entry["dtype"]]], shape, row_major(shape)
+        Record(data_start + first, last - first), DTYPES[TYPES[entry["dtype"]]], shape, row_major(shape)
     )
     if stored.nbytes != last - first:
         raise ValueError("a span that is not as long as its tensor")

@@ -6,7 +6,7 @@ A generation adds its time mixing ("att") and channel mixing ("ffn"). Parameters
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from trainer.kernels.chunks import CHUNK
 from trainer.kernels.dispatch import choose
+from trainer.kernels.initial_state import run_from
 from trainer.models.layouts import ModelSpec
 
 LN_EPS = 1e-5
@@ -81,6 +82,12 @@ class LayerNorm(nn.Module):
         return F.group_norm(x.flatten(0, 1), n_head, weight, bias, GROUP_NORM_EPS).view(x.shape)
 
 
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put another module where `name` stands, like `blocks.0.att.key`."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
+
+
 def token_shift(x: Tensor, last: Tensor | None, resets: Tensor | None) -> Tensor:
     """x one token later; before the first token comes `last` [B, C] (or zero), zero at document starts."""
     first = torch.zeros_like(x[:, :1]) if last is None else last.to(x.dtype).unsqueeze(1)
@@ -104,6 +111,33 @@ def at_least_fp32(x: Tensor) -> Tensor:
 def own_parameters(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
     """The parameters of a module itself, not of modules in it, in the activations' dtype."""
     return {name: param.to(dtype) for name, param in module.named_parameters(recurse=False)}
+
+
+class HeadTimeMix(nn.Module):
+    """What the time mixings with a matrix for each head share: a state to start documents from.
+
+    Attributes:
+        time_state: [H, N of v, N of k], trained or read from a file; None for zeros.
+    """
+
+    operation: ClassVar[str]
+    state_is_kv: ClassVar[bool]
+    time_state: nn.Parameter | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("time_state", None)
+
+    def recur(
+        self, inputs: Sequence[Tensor], state: LayerState | None, resets: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The recurrence of `inputs`: y [B, T, H, N] and the final state [B, H, N, N]."""
+        _, op = choose(self.operation, inputs[0].device.type)
+        carried = None if state is None else state.wkv
+        if self.time_state is None:
+            return op(*inputs, carried, resets)
+        initial = at_least_fp32(self.time_state)
+        return run_from(op, inputs, initial.mT if self.state_is_kv else initial, carried, resets)
 
 
 class Block(nn.Module):
@@ -192,6 +226,13 @@ class RWKV(nn.Module):
                 x, v_first, layer_state = block(*arguments)
             new_state.append(layer_state)
         return self.ln_out(x), new_state
+
+    def add_states(self) -> None:
+        """Give layers that have none a state to start documents from (`HeadTimeMix.time_state`): zeros."""
+        H, N, like = self.spec.n_head, self.spec.head_size, self.head.weight
+        for module in self.modules():
+            if isinstance(module, HeadTimeMix) and module.time_state is None:
+                module.time_state = nn.Parameter(torch.zeros(H, N, N, device=like.device, dtype=like.dtype))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[…, C] -> [..., V]. For a few positions; a loss over a batch goes through `head_cross_entropy`."""

@@ -12,13 +12,12 @@ from trainer.models.checkpoint import CheckpointFile, TensorInfo
 from trainer.models.layouts import ModelSpec, expected_shapes, optional_shapes
 from trainer.models.stored import DTYPES
 
-__all__ = ["ModelSpec", "detect", "detect_file", "not_trainable_because", "require_trainable"]
+__all__ = ["ModelSpec", "detect", "detect_file"]
 
 ADAPTER_MARKS = (
     ".lora_A", ".lora_B", ".lora_M", ".disha", ".bone", ".bone_block", ".miss_block", ".init_lora_A",
     ".init_lora_B", "lora_meta",
 )  # fmt: skip
-TRAINABLE_GENERATIONS = ("4", "5.0", "5.1", "5.2", "6", "7")
 TRAINABLE_DTYPES = ("fp32", "bf16", "fp16")
 # A mark in a key -> what the file then is. The first that occurs names it.
 _VARIANTS = (
@@ -57,23 +56,6 @@ def detect(
     spec = found.measure(generation)
     _account(found, spec)
     return spec
-
-
-def not_trainable_because(spec: ModelSpec) -> str | None:
-    """The code of what keeps the model from being trained, or None."""
-    if spec.generation not in TRAINABLE_GENERATIONS:
-        return "model_generation_later"
-    return None
-
-
-def require_trainable(spec: ModelSpec, path: str | os.PathLike[str]) -> None:
-    """Refuse what this version can't train.
-
-    Raises:
-        InputError: `model_generation_later`.
-    """
-    if (code := not_trainable_because(spec)) is not None:
-        raise InputError(code, path=str(path), generation=spec.generation)
 
 
 class _Found:

@@ -8,11 +8,14 @@ from pathlib import Path
 import torch
 
 from trainer import __version__
-from trainer.adapters.files import LORA_A, read_adapter
-from trainer.adapters.lora import LoraLinear, attach_adapter, attach_full, attach_lora, train_in_full
+from trainer.adapters.adapted import Adapted
+from trainer.adapters.attach import attach, attach_adapter, train_in_full
+from trainer.adapters.files import Adapter, read_adapter
+from trainer.adapters.leaves import sizes, split
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import AppError
 from trainer.contract.events import EventWriter
+from trainer.contract.params import TrainParams
 from trainer.contract.run_folder import RunFolder, RunRecord
 from trainer.data.tokenizers import load_tokenizer
 from trainer.inference.engine import NativeEngine
@@ -34,6 +37,7 @@ def load_base(opened: Opened, events: EventWriter) -> RWKV:
         opened.base.path,
         dtype=device.dtype,
         device=device.kind,
+        quant=None if params.quant == "none" else params.quant,
         on_progress=lambda done, total: (
             events.write("progress", what="loading_model", done=done, total=total, unit="tensors")
             if done == total or done % 100 == 0
@@ -41,32 +45,46 @@ def load_base(opened: Opened, events: EventWriter) -> RWKV:
         ),
     )
     torch.manual_seed(params.seed)
-    if params.method == "full":
-        attach_full(model)
+    if opened.adapter is None:
+        attach(
+            model, params.method, r=params.lora_r, alpha=params.scaled_alpha, dropout=params.lora_dropout,
+            parts=params.lora_parts,
+        )  # fmt: skip
     else:
-        _attach_lora(model, opened, events)
+        _go_on_with(model, opened.adapter, params, events)
     model.grad_cp = params.grad_cp
     return model.train()
 
 
-def _attach_lora(model: RWKV, opened: Opened, events: EventWriter) -> None:
-    params = opened.params
-    r, alpha = params.lora_r, params.lora_alpha
-    adapter = opened.adapter
-    if adapter is not None:
-        r = next((t.shape[0] for name, t in adapter.tensors.items() if name.endswith(LORA_A)), r)
-        if adapter.meta is not None and adapter.meta.alpha is not None:
-            alpha = adapter.meta.alpha
-    attach_lora(model, r=r, alpha=alpha, dropout=params.lora_dropout, parts=params.lora_parts)
-    if adapter is not None:
-        attach_adapter(model, adapter, alpha=alpha)
+def _go_on_with(model: RWKV, adapter: Adapter, params: TrainParams, events: EventWriter) -> None:
+    """Train what the adapter holds and the chosen parts, by the adapter's method, rank and alpha."""
+    method = adapter.method or params.method
+    r = _rank(adapter) or params.lora_r
+    alpha = params.scaled_alpha
+    if adapter.meta is not None and adapter.meta.alpha is not None:
+        alpha = adapter.meta.alpha
+    attach(model, method, r=r, alpha=alpha, dropout=params.lora_dropout, parts=params.lora_parts)
+    attach_adapter(model, adapter, alpha=alpha)
+    for name in adapter.tensors:
         # What the adapter holds goes on being trained, or the next adapter would lack it.
-        for name in adapter.tensors:
+        if split(name) is None:
             train_in_full(model.get_parameter(name))
-        if alpha != params.lora_alpha:
-            events.write(
-                "warning", code="adapter_alpha_differs", args={"given": params.lora_alpha, "recorded": alpha}
-            )
+    if method != params.method:
+        args = {"given": params.method, "recorded": method}
+        events.write("warning", code="adapter_method_differs", args=args)
+    elif method in ("lora", "dora") and alpha != params.scaled_alpha:
+        args = {"given": params.scaled_alpha, "recorded": alpha}
+        events.write("warning", code="adapter_alpha_differs", args=args)
+
+
+def _rank(adapter: Adapter) -> int | None:
+    """The rank that the adapter's projections were made with."""
+    for name, tensor in adapter.tensors.items():
+        if (parts := split(name)) is not None:
+            r = sizes({parts[1]: tuple(tensor.shape)}) or {}
+            if "r" in r:
+                return r["r"] // 2 if adapter.method == "pissa" else r["r"]
+    return None
 
 
 def assemble(
@@ -92,11 +110,13 @@ def assemble(
 
 def _adapter_meta(opened: Opened, record: RunRecord, model: RWKV) -> AdapterMeta:
     params = opened.params
-    lora = [module for module in model.modules() if isinstance(module, LoraLinear)]
-    r = lora[0].lora_A.shape[0] if lora else None
+    method = params.method if opened.adapter is None else opened.adapter.method or params.method
+    adapted = next((module for module in model.modules() if isinstance(module, Adapted)), None)
+    shapes = {} if adapted is None else {k: tuple(v.shape) for k, v in adapted.leaves().items()}
     return AdapterMeta(
-        method=params.method, r=r, alpha=lora[0].alpha if lora else None,
-        dropout=params.lora_dropout, parts=params.lora_parts, generation=opened.spec.generation,
+        method=method, r=(sizes(shapes) or {}).get("r"), alpha=None if adapted is None else adapted.alpha,
+        dropout=params.lora_dropout, quant=None if params.quant == "none" else params.quant,
+        parts=params.lora_parts, generation=opened.spec.generation,
         n_layer=opened.spec.n_layer, n_embd=opened.spec.n_embd, base_name=record.base_name,
         base_bytes=record.base_bytes, base_sha256=record.base_sha256, run_id=record.run_id, step=0, epoch=0,
         tokens=0, trainer=__version__,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from trainer.adapters.lora import adapter_tensors
+from trainer.adapters.attach import adapter_tensors
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import AppError
 from trainer.contract.events import EventWriter

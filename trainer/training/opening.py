@@ -20,7 +20,8 @@ from trainer.data.binidx import BinidxReader, part
 from trainer.data.cache import ensure_converted
 from trainer.data.sources import file_sha256
 from trainer.models.checkpoint import CheckpointFile, open_checkpoint
-from trainer.models.spec import ModelSpec, detect_file, require_trainable
+from trainer.models.layouts import state_shapes
+from trainer.models.spec import ModelSpec, detect_file
 from trainer.training.batches import RunData, open_data
 from trainer.training.checkpoints import ResumeState, load_state
 from trainer.training.device import Device, describe_devices, resolve_device
@@ -73,7 +74,8 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
     base_path = Path(params.base_model)
     base = open_checkpoint(base_path)
     spec = detect_file(base)
-    require_trainable(spec, base_path)
+    if params.method == "state" and not state_shapes(spec):
+        raise InputError("model_method", path=str(base_path), generation=spec.generation, method="state")
     adapter = None if params.lora_load is None else _fitting_adapter(Path(params.lora_load), base)
     events.write("phase", name="reading_data")
     prefix = ensure_converted(

@@ -10,15 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainer.adapters.attach import adapter_tensors, attach, attach_adapter, train_in_full
 from trainer.adapters.files import read_adapter, write_adapter
-from trainer.adapters.lora import (
-    LoraLinear,
-    adapter_tensors,
-    attach_adapter,
-    attach_full,
-    attach_lora,
-    train_in_full,
-)
+from trainer.adapters.lora import LoraLinear
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import InputError
 from trainer.models.loading import load_model
@@ -87,7 +81,7 @@ def test_gradients_against_finite_differences() -> None:
 def test_the_frozen_weight_gets_no_gradient_and_the_start_changes_nothing(model: RWKV) -> None:
     before = model(TOKENS)[0]
     weight = model.get_parameter("blocks.1.att.key.weight")
-    attach_lora(model, r=4, alpha=8.0, dropout=0.0, parts=("att", "ffn"))
+    attach(model, "lora", r=4, alpha=8.0, dropout=0.0, parts=("att", "ffn"))
     after = model(TOKENS)[0]
     torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
     after.square().sum().backward()
@@ -101,8 +95,13 @@ def test_the_frozen_weight_gets_no_gradient_and_the_start_changes_nothing(model:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_over_a_16_bit_base_the_trained_tensors_are_fp32(base: Path, dtype: torch.dtype) -> None:
     model = load_model(base, dtype=dtype)
-    attach_lora(
-        model, r=4, alpha=8.0, dropout=0.0, parts=("att", "ffn", "time", "time_lora", "ln", "emb", "head")
+    attach(
+        model,
+        "lora",
+        r=4,
+        alpha=8.0,
+        dropout=0.0,
+        parts=("att", "ffn", "time", "time_lora", "ln", "emb", "head"),
     )
     types = {name: p.dtype for name, p in model.named_parameters()}
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -144,7 +143,7 @@ EXPECTED = {
     "parts", [*((part,) for part in EXPECTED), ("att", "ffn", "time", "ln"), tuple(EXPECTED)]
 )
 def test_parts_select_exactly_their_tensors(model: RWKV, parts: tuple[str, ...]) -> None:
-    attach_lora(model, r=4, alpha=8.0, dropout=0.0, parts=parts)
+    attach(model, "lora", r=4, alpha=8.0, dropout=0.0, parts=parts)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trainable == set().union(*(EXPECTED[part] for part in parts))
     assert set(adapter_tensors(model)) == trainable
@@ -186,7 +185,7 @@ def test_parts_of_the_older_generations(
     }
     for parts in [*((part,) for part in expected), tuple(expected)]:
         model = load_model(tmp_path / "old.pth")
-        attach_lora(model, r=4, alpha=8.0, dropout=0.0, parts=parts)
+        attach(model, "lora", r=4, alpha=8.0, dropout=0.0, parts=parts)
         assert set(adapter_tensors(model)) == set().union(*(expected[part] for part in parts)), parts
     adapted = {name.rpartition(".")[0] + ".weight" for name in expected["att"] | expected["ffn"]}
     full = set().union(*(expected[part] for part in ("time", "time_lora", "ln", "emb", "head")))
@@ -195,7 +194,7 @@ def test_parts_of_the_older_generations(
 
 def test_full_training_frees_everything(base: Path) -> None:
     model = load_model(base, dtype=torch.bfloat16)
-    attach_full(model)
+    attach(model, "full")
     assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
     assert set(adapter_tensors(model)) == {name for name, _ in model.named_parameters()}
 
@@ -220,7 +219,7 @@ def meta(r: int, alpha: float) -> AdapterMeta:
 def test_round_trip_through_a_file(base: Path, tmp_path: Path, dtype: torch.dtype) -> None:
     torch.manual_seed(3)
     first = load_model(base, dtype=dtype)
-    attach_lora(first, r=4, alpha=8.0, dropout=0.0, parts=("att", "ffn", "time", "ln", "head"))
+    attach(first, "lora", r=4, alpha=8.0, dropout=0.0, parts=("att", "ffn", "time", "ln", "head"))
     with torch.no_grad():
         for parameter in first.parameters():
             if parameter.requires_grad:
@@ -242,7 +241,7 @@ def test_onto_a_model_that_has_lora_already(
     base: Path, model: RWKV, tmp_path: Path, make_adapter: Any
 ) -> None:
     tensors = make_adapter(tmp_path / "a.pth", base, r=4, alpha=8.0)
-    attach_lora(model, r=4, alpha=8.0, dropout=0.1, parts=("att", "ffn", "time", "ln"))
+    attach(model, "lora", r=4, alpha=8.0, dropout=0.1, parts=("att", "ffn", "time", "ln"))
     attach_adapter(model, read_adapter(tmp_path / "a.pth"))
     for name, tensor in tensors.items():
         assert torch.equal(model.get_parameter(name).detach(), tensor), name

@@ -83,10 +83,10 @@ def test_states_stay_valid_and_hold_no_activations(engine: Engine, model_path: P
 
 
 def test_a_model_in_training_answers_without_dropout_and_goes_on_training(model_path: Path) -> None:
-    from trainer.adapters.lora import attach_lora
+    from trainer.adapters.attach import attach
 
     model = load_model(model_path)
-    attach_lora(model, r=2, alpha=4, dropout=0.5, parts=("att",))
+    attach(model, "lora", r=2, alpha=4, dropout=0.5, parts=("att",))
     torch.nn.init.normal_(model.get_parameter("blocks.0.att.key.lora_B"), std=0.3)
     native = NativeEngine(model.train())
     first, _ = native.forward([5, 6, 7], None)

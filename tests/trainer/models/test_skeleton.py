@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.adapters.lora import attach_lora
+from trainer.adapters.attach import attach
 from trainer.models.checkpoint import open_checkpoint
 from trainer.models.layouts import expected_shapes
 from trainer.models.loading import build, load_model
@@ -105,7 +105,7 @@ IDLE = {"blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"}
 
 def trained(model: RWKV, dropout: float = 0.0) -> dict[str, torch.nn.Parameter]:
     torch.manual_seed(1)
-    attach_lora(model, r=3, alpha=6.0, dropout=dropout, parts=("att", "ffn", "time", "time_lora", "ln"))
+    attach(model, "lora", r=3, alpha=6.0, dropout=dropout, parts=("att", "ffn", "time", "time_lora", "ln"))
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
         for name, parameter in parameters.items():

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.adapters.files import lora_modules, read_adapter
+from trainer.adapters.files import read_adapter
+from trainer.adapters.leaves import by_module
 
 ALL_MODULES = {
     f"blocks.{i}.{m}"
@@ -32,7 +33,7 @@ def test_training_goes_on_with_all_that_an_adapter_holds(
     before, after = read_adapter(tmp_path / "a.pth"), read_adapter(ran.folder.checkpoints()[-1].adapter)
     assert after.meta is not None
     assert (after.meta.r, after.meta.alpha) == (2, 6.0 if with_meta else 4.0)
-    assert set(lora_modules(after.tensors)) == ALL_MODULES
+    assert set(by_module(after.tensors)) == ALL_MODULES
     assert set(before.tensors) == set(after.tensors)
     moved = {
         name: float((after.tensors[name].float() - before.tensors[name].float()).abs().max())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.adapters.lora import attach_lora
+from trainer.adapters.attach import attach
 from trainer.contract.params import TrainParams, checked
 from trainer.models.loading import load_model
 from trainer.models.rwkv7 import RWKV7
@@ -20,7 +20,7 @@ PARTS = ("att", "ffn", "time", "time_lora", "ln", "emb", "head")
 def model(tmp_path: Path, make_checkpoint: Callable[..., Any]) -> RWKV7:
     make_checkpoint(tmp_path / "m.pth", dtype="fp32")
     model = load_model(tmp_path / "m.pth")
-    attach_lora(model, r=4, alpha=8.0, dropout=0.0, parts=PARTS)
+    attach(model, "lora", r=4, alpha=8.0, dropout=0.0, parts=PARTS)
     return model
 
 
