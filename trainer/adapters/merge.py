@@ -224,6 +224,8 @@ def _prepare(
         if not _is_base_of(meta, base_file, tick):
             names = {"adapter_base": meta.base_name, "base": base.name}
             warnings.append(Problem("adapter_base_differs", names))
+        if meta.quant is not None and not onto_quantised:
+            warnings.append(Problem("adapter_base_quantised", {"quant": meta.quant}))
         if meta.alpha is not None and alpha not in (None, meta.alpha):
             warnings.append(Problem("adapter_alpha_differs", {"given": alpha, "recorded": meta.alpha}))
     used = _alpha(adapter_file, alpha)

@@ -31,6 +31,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--dtype", choices=("bf16", "fp16", "fp32"), help="element type of the result (default: the base's)"
     )
+    parser.add_argument(
+        "--onto-quantised", action="store_true",
+        help="add an adapter of a quantised base to those weights, not to the base's own",
+    )  # fmt: skip
     parser.add_argument("--no-verify", action="store_true", help="don't compare logits with the package rwkv")
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
     parser.set_defaults(run=run)
@@ -46,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         report = merge(
             args.base, args.adapter, args.out, alpha=args.alpha, dtype=args.dtype,
-            verify=not args.no_verify, on_progress=reports.progress, on_warning=reports.warning,
-            should_stop=lambda: stop.asked,
+            onto_quantised=args.onto_quantised, verify=not args.no_verify, on_progress=reports.progress,
+            on_warning=reports.warning, should_stop=lambda: stop.asked,
         )  # fmt: skip
     except MergeStoppedError:
         print("stopped; nothing was written", file=sys.stderr)

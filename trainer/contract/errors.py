@@ -59,6 +59,7 @@ CODES: dict[str, Severity] = {
     "adapter_not_adapter": "error",
     "adapter_mismatch": "error",
     "adapter_alpha_unknown": "error",
+    "adapter_base_quantised": "warning",
     "adapter_alpha_differs": "warning",
     "adapter_method_differs": "warning",
     "adapter_base_differs": "warning",
