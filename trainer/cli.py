@@ -8,11 +8,11 @@ import traceback
 from collections.abc import Sequence
 
 from trainer import __version__
-from trainer.commands import convert, doctor, evaluate, generate, inspect, merge, serve, train
+from trainer.commands import convert, doctor, evaluate, generate, inspect, merge, models, serve, train
 from trainer.commands.output import EXIT_BAD_INPUT, EXIT_FAILED, missing_package, print_error
 from trainer.contract.errors import AppError, InputError
 
-COMMANDS = (inspect, convert, train, evaluate, merge, generate, serve, doctor)
+COMMANDS = (inspect, models, convert, train, evaluate, merge, generate, serve, doctor)
 
 
 class _Parser(argparse.ArgumentParser):

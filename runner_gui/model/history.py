@@ -32,11 +32,11 @@ class HistoryRow:
         """The person's own name for it, or that of its folder."""
         return self.notes.name or self.run_id
 
-    def says(self, words: str) -> bool:
-        """Whether all of these words occur in what the run is called, was made of, or is noted to be."""
+    @property
+    def words(self) -> str:
+        """What it is found by: what it is called, was made of, and is noted to be."""
         record = self.info.record
-        text = f"{self.name} {self.run_id} {self.notes.note} {record.base_name} {record.data_name}".casefold()
-        return all(word in text for word in words.casefold().split())
+        return f"{self.name} {self.run_id} {self.notes.note} {record.base_name} {record.data_name}"
 
 
 def history(store: RunStore) -> list[HistoryRow]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QDateTime, QLocale, QPoint, Qt, Signal
+from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtGui import QIcon, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from runner_gui import theme
-from runner_gui.i18n import language, language_changed, tr
+from runner_gui.i18n import language_changed, tr
 from runner_gui.model.series import CheckpointRow
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.controls import IconButton, button, label
@@ -127,10 +127,9 @@ class CheckpointTable(QWidget):
         point = shown.checkpoint
         stamp = fmt.NONE
         if shown.created_ts is not None:
-            moment = QDateTime.fromSecsSinceEpoch(int(shown.created_ts))
-            today = time.strftime("%Y%m%d") == time.strftime("%Y%m%d", time.localtime(shown.created_ts))
-            spelling = "HH:mm:ss" if today else "yyyy-MM-dd HH:mm"
-            stamp = QLocale(language()).toString(moment, spelling)
+            written = time.localtime(shown.created_ts)
+            today = time.strftime("%Y%m%d") == time.strftime("%Y%m%d", written)
+            stamp = time.strftime("%H:%M:%S", written) if today else fmt.moment(shown.created_ts)
         step = fmt.whole(point.step) + (f"  {tr('checkpoints.best')}" if point.best else "")
         return [step, fmt.loss(point.loss), fmt.loss(point.val_loss), fmt.size(point.bytes), stamp]
 

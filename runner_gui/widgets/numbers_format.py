@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from PySide6.QtCore import QLocale
+from PySide6.QtCore import QDateTime, QLocale
 
 from runner_gui.i18n import language, tr
 
@@ -71,3 +71,8 @@ def duration(seconds: float | None) -> str:
     if total < 86400:
         return tr("time.h_min", h=total // 3600, min=total % 3600 // 60)
     return tr("time.d_h", d=total // 86400, h=total % 86400 // 3600)
+
+
+def moment(unix_s: float) -> str:
+    """A date and time of day, to the minute."""
+    return _locale().toString(QDateTime.fromSecsSinceEpoch(int(unix_s)), "yyyy-MM-dd HH:mm")
