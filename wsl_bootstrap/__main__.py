@@ -21,7 +21,10 @@ from platformdirs import user_state_path
 from wsl_bootstrap.engine import Engine
 from wsl_bootstrap.environment import APP_FOLDER, Environment, SetupOptions, current_environment
 from wsl_bootstrap.hosts import this_host
+from wsl_bootstrap.hosts.base import Host
 from wsl_bootstrap.journal import Journal
+from wsl_bootstrap.mirrors import CUSTOM, MIRRORS
+from wsl_bootstrap.options import options_file
 from wsl_bootstrap.report import Report, plans_json, statuses_json
 from wsl_bootstrap.status import Consent, Status, StepEvent, Transition
 from wsl_bootstrap.step import OutputLine, Plan
@@ -29,6 +32,7 @@ from wsl_bootstrap.steps import setup_steps
 from wsl_bootstrap.texts import LANGUAGES, load_texts, system_language
 from wsl_bootstrap.transitions import Event, State
 
+_CHOICES = ("index_url", "mirror", "proxy", "distribution", "folder", "rootfs")
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_RESTART = 0, 1, 3, 4
 
 
@@ -39,11 +43,10 @@ class CommandLine:
         self._arguments = arguments
         self._report = Report(load_texts(arguments.language))
         self._stopped = False
+        options = _options(arguments)
+        host = this_host(options.distribution)
         self._engine = Engine(
-            setup_steps(_environment(arguments)),
-            this_host(),
-            SetupOptions(index_url=arguments.index_url),
-            Journal(arguments.journal),
+            setup_steps(_environment(arguments, host), options), host, options, Journal(arguments.journal)
         )
         self._engine.subscribe(self._follow)
 
@@ -158,8 +161,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return CommandLine(arguments).execute()
 
 
-def _environment(arguments: argparse.Namespace) -> Environment:
-    environment = current_environment()
+def _options(arguments: argparse.Namespace) -> SetupOptions:
+    """Return the choices that were kept, with those of the command line before them."""
+    given = {name: getattr(arguments, name) for name in _CHOICES}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return replace(SetupOptions.load(arguments.options), **chosen)
+
+
+def _environment(arguments: argparse.Namespace, host: Host) -> Environment:
+    environment = current_environment(host)
     if arguments.venv is not None:
         environment = replace(environment, folder=arguments.venv.absolute())
     return replace(environment, torch=arguments.torch)
@@ -175,6 +185,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--venv", type=Path, help="the environment to look at or make (default: this one)")
     parser.add_argument("--torch", choices=("auto", "cpu"), default="auto", help="which build of torch")
     parser.add_argument("--index-url", help="a mirror of the Python package index")
+    parser.add_argument("--mirror", choices=(*MIRRORS, CUSTOM), help="where downloads come from")
+    parser.add_argument("--proxy", help="http://host:port, for everything that is downloaded")
+    parser.add_argument("--distribution", help="on Windows: which distribution trains (default: our own)")
+    parser.add_argument("--folder", help="on Windows: where our own distribution goes")
+    parser.add_argument("--rootfs", help="on Windows: a file to make our own distribution of")
+    parser.add_argument("--options", type=Path, default=options_file(), help="where choices are kept")
     default_journal = user_state_path(APP_FOLDER, appauthor=False) / "setup.json"
     parser.add_argument("--journal", type=Path, default=default_journal, help="where to keep the journal")
     parser.add_argument("--language", choices=LANGUAGES, default=system_language())

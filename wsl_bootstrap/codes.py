@@ -43,7 +43,6 @@ _WSL = ("command", "token")
 REGISTRY: dict[str, CodeSpec] = {
     # Windows and WSL
     "not_needed_on_linux": CodeSpec(_INFO),
-    "windows_host_later": CodeSpec(_ERROR),
     "restart_needed": CodeSpec(_WARNING, actions=("restart",)),
     "windows_too_old": CodeSpec(_ERROR, ("have", "need")),
     "windows_32bit": CodeSpec(_ERROR, ("machine",)),
@@ -62,7 +61,7 @@ REGISTRY: dict[str, CodeSpec] = {
     "wsl_inbox_old": CodeSpec(_INFO),
     "wsl_update_failed": CodeSpec(_ERROR, ("command", "exit_code"), (_RETRY, _LOG)),
     # the distribution, and its road to the files and the network outside
-    "distro_missing": CodeSpec(_INFO, ("name", "folder")),
+    "distro_missing": CodeSpec(_INFO, ("name",)),
     "distro_half_made": CodeSpec(_INFO, ("name",)),
     "distro_broken": CodeSpec(_ERROR, ("name", "token", "command"), (_RETRY, "remove_distribution")),
     "distro_is_wsl1": CodeSpec(_ERROR, ("name", "command"), ("choose_distribution", _RECHECK)),
@@ -71,6 +70,7 @@ REGISTRY: dict[str, CodeSpec] = {
     "folder_compressed": CodeSpec(_ERROR, ("path",), ("choose_folder", _RECHECK)),
     "folder_encrypted": CodeSpec(_ERROR, ("path",), ("choose_folder", _RECHECK)),
     "folder_not_local": CodeSpec(_ERROR, ("path",), ("choose_folder", _RECHECK)),
+    "set_up_elsewhere": CodeSpec(_ERROR, actions=(_RECHECK,)),
     "rootfs_missing": CodeSpec(_ERROR, ("path",), ("choose_file", _RECHECK)),
     "rootfs_not_archive": CodeSpec(_ERROR, ("path",), ("choose_file", _RECHECK)),
     "download_mismatch": CodeSpec(_ERROR, ("file",), (_RETRY, "choose_mirror")),

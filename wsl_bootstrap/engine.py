@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from wsl_bootstrap.cancel import CancelledError, CancelToken
 from wsl_bootstrap.codes import Code, make_code
 from wsl_bootstrap.hosts.base import Host, HostError
-from wsl_bootstrap.journal import Journal
+from wsl_bootstrap.journal import Costs, Journal
 from wsl_bootstrap.status import Consent, Listener, Status, StepEvent, Transition
 from wsl_bootstrap.step import Check, Plan, Step, StepError
 from wsl_bootstrap.transitions import STABLE, Event, State, next_state
@@ -150,29 +150,38 @@ class Engine(Generic[OptionsT]):
         with self._working() as token:
             return self._apply(self._steps[step_id], token)
 
-    def run(self, consent: Consent, *, until: str | None = None) -> Status | None:
-        """Walk all steps, or those up to `until`, and make what is missing.
+    def run(self, consent: Consent, *, since: str | None = None, until: str | None = None) -> Status | None:
+        """Walk all steps, or those from `since` up to `until`, and make what is missing.
 
         Args:
             consent: asked with all plans ahead as soon as one costs something, and again only if a plan
-                turns out to cost more than was agreed to.
+                turns out to cost more than was agreed to. What was agreed to before a restart still counts
+                after it.
+            since: the first step to walk; those before it are only looked at.
             until: the last step to walk.
 
         Returns:
             The step that stands in the way, or None when everything is there.
         """
-        agreed: dict[str, Plan] = {}
+        agreed = self._journal.agreed()
         with self._working() as token:
             self._probe_all(token)
-            for step in self._steps.values():
+            for step in self._from(since):
                 status = self._make(step, token, consent, agreed)
                 if not status.fulfilled:
+                    if status.state is not State.NEEDS_REBOOT:
+                        self._journal.agree({})
                     return status
                 if step.id == until:
                     break
+            self._journal.agree({})
         return None
 
     # How it works
+
+    def _from(self, since: str | None) -> list[Check]:
+        place = 0 if since is None else list(self._steps).index(since)
+        return list(self._steps.values())[place:]
 
     @contextmanager
     def _working(self) -> Iterator[CancelToken]:
@@ -192,7 +201,7 @@ class Engine(Generic[OptionsT]):
                 break
             self._probe(step, token)
 
-    def _make(self, step: Check, token: CancelToken, consent: Consent, agreed: dict[str, Plan]) -> Status:
+    def _make(self, step: Check, token: CancelToken, consent: Consent, agreed: dict[str, Costs]) -> Status:
         """Take one step as far as it goes without stopping, unless cancelled."""
         status = self._statuses[step.id]
         if status.state is State.UNKNOWN and not token.cancelled:
@@ -240,7 +249,7 @@ class Engine(Generic[OptionsT]):
             return self._failed(step.id, problem)
         return self._fire(step.id, Event.PLAN, plan=plan)
 
-    def _agree(self, status: Status, consent: Consent, agreed: dict[str, Plan]) -> bool:
+    def _agree(self, status: Status, consent: Consent, agreed: dict[str, Costs]) -> bool:
         """Return whether the person agrees to the step's plan, asking only for costs not agreed to yet."""
         plan = status.plan
         assert plan is not None
@@ -249,7 +258,9 @@ class Engine(Generic[OptionsT]):
         plans = self.forecast()
         if not consent(plans):
             return False
-        agreed.update({plan.step_id: plan for plan in plans})
+        agreed.update({plan.step_id: plan.costs for plan in plans})
+        if any(plan.reboot for plan in plans):
+            self._journal.agree(agreed)
         return True
 
     def _apply(self, step: Check, token: CancelToken) -> Status:

@@ -1,19 +1,25 @@
-"""Which Python environment set-up is about, and the choices a person has in making it."""
+"""Which Python environment set-up is about."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
 
 from platformdirs import user_data_path
+
+from wsl_bootstrap.hosts.base import Host
+from wsl_bootstrap.options import TORCH_INDEX_VARIABLE, SetupOptions
+
+__all__ = ["TORCH_INDEX_VARIABLE", "Environment", "SetupOptions", "current_environment"]
 
 DISTRIBUTION = "rwkv-lora-runner"
 APP_FOLDER = "RwkvLoraRunner"
 PYTHON_VERSIONS = ((3, 10), (3, 13))  # the oldest and the newest that every dependency has wheels for
-TORCH_INDEX_VARIABLE = "RUNNER_TORCH_INDEX"  # as scripts/run reads it
+LINUX_FOLDER = PurePosixPath("/opt", DISTRIBUTION)  # all that we have inside a distribution
+# What a bare distribution lacks: Triton compiles its launchers with the C compiler and Python's headers.
+SYSTEM_PACKAGES = ("python3", "python3-venv", "python3-dev", "gcc", "ca-certificates")
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -24,49 +30,62 @@ class Environment:
     Paths are those of the Linux side. `base_python` makes the environment when there is none; `source` is
     what pip installs our own packages from (a folder with the project, or a requirement); `torch` says
     whether the build of torch follows the GPU ("auto") or never needs one ("cpu").
+
+    Behind WSL, `inside` is the name by which the Linux side knows `source`, and `system_packages` are those
+    of the distribution that may be installed, as root, before the environment is made. The window's packages
+    stay out of it.
     """
 
-    folder: Path
+    folder: PurePath
     base_python: str = sys.executable
     source: str = str(_PROJECT) if (_PROJECT / "pyproject.toml").is_file() else DISTRIBUTION
     torch: str = "auto"
+    inside: str = ""
+    system_packages: tuple[str, ...] = ()
 
     @property
     def python(self) -> str:
         """The environment's interpreter."""
-        return str(self.folder / "bin" / "python")
+        return (self.folder / "bin" / "python").as_posix()
 
     @property
-    def source_folder(self) -> Path | None:
-        """The project's folder, when our packages are installed from one."""
-        folder = Path(self.source)
-        return folder if (folder / "pyproject.toml").is_file() else None
+    def source_folder(self) -> PurePath | None:
+        """The project's folder as the Linux side knows it, when our packages are installed from one."""
+        if not (Path(self.source) / "pyproject.toml").is_file():
+            return None
+        return PurePosixPath(self.inside) if self.inside else Path(self.source)
 
     def requirement(self, extra: str = "") -> tuple[str, ...]:
         """Return pip's arguments for our own packages, with an extra."""
         suffix = f"[{extra}]" if extra else ""
-        return ("-e", self.source + suffix) if self.source_folder else (self.source + suffix,)
+        folder = self.source_folder
+        return ("-e", f"{folder}{suffix}") if folder else (self.source + suffix,)
 
     def tested_versions(self) -> tuple[str, ...]:
         """Return pip's arguments for the versions that our tests pass with, where they are at hand."""
-        constraints = Path(self.source) / "constraints.txt"
-        return ("-c", str(constraints)) if self.source_folder and constraints.is_file() else ()
+        folder = self.source_folder
+        if folder is None or not (Path(self.source) / "constraints.txt").is_file():
+            return ()
+        return ("-c", str(folder / "constraints.txt"))
 
     def pip_install(self, arguments: Sequence[str]) -> tuple[str, ...]:
         """Return the command that installs into this environment."""
         return (self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *arguments)
 
 
-@dataclass(frozen=True)
-class SetupOptions:
-    """What a person may choose about downloads. None leaves the tools' own defaults."""
+def current_environment(host: Host | None = None) -> Environment:
+    """Return the environment we run in, or one of our own when we run in the system's Python.
 
-    index_url: str | None = None  # a mirror of the package index
-    # Where builds of torch without CUDA are.
-    cpu_index_url: str | None = field(default_factory=lambda: os.environ.get(TORCH_INDEX_VARIABLE))
+    Behind WSL it is one inside the distribution, and our packages come from where they are on Windows.
 
-
-def current_environment() -> Environment:
-    """Return the environment we run in, or one of our own when we run in the system's Python."""
+    Raises:
+        PathError: the distribution cannot reach the folder that we are in.
+    """
+    if host is not None and host.facts().os == "windows":
+        environment = Environment(LINUX_FOLDER / "venv", "/usr/bin/python3", system_packages=SYSTEM_PACKAGES)
+        inside = host.to_linux_path(Path(environment.source)) if environment.source_folder else DISTRIBUTION
+        return Environment(
+            environment.folder, environment.base_python, inside=inside, system_packages=SYSTEM_PACKAGES
+        )
     in_venv = sys.prefix != sys.base_prefix
     return Environment(Path(sys.prefix) if in_venv else user_data_path(APP_FOLDER, appauthor=False) / "venv")

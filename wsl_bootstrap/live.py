@@ -7,18 +7,22 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Protocol
 
 from wsl_bootstrap.cancel import CancelledError, CancelToken
 from wsl_bootstrap.codes import make_code
-from wsl_bootstrap.hosts.base import CommandTimeoutError, Completed, Host
+from wsl_bootstrap.hosts.base import CommandTimeoutError, Completed, Host, Process
 from wsl_bootstrap.step import OnEvent, OutputLine, Plan, StepError
+from wsl_bootstrap.wsl_errors import failure_code
+from wsl_bootstrap.wsl_output import Ended, understand_exit
 
 # Marks pathology, not impatience: a slow connection may need hours for gigabytes.
 INSTALL_TIMEOUT_S = 6 * 3600.0
 _POLL_S = 0.2
 _STOP_GRACE_S = 5.0
 _TAIL_LINES = 40
-# pip's own words, which it has in English only. They add a hint; the exit code decides.
+# The words of pip, which it has in English only, and of apt, which is run in C.UTF-8. They add a hint; the
+# exit code decides.
 _NETWORK_MARKS = (
     "ConnectionError",
     "NewConnectionError",
@@ -29,12 +33,25 @@ _NETWORK_MARKS = (
     "IncompleteRead",
     "ProxyError",
     "name resolution",
+    "Temporary failure resolving",
+    "Could not connect to",
+    "Failed to fetch",
 )
 _DISK_MARK = "No space left on device"
 
 
+class Starter(Protocol):
+    """Whatever starts commands: a host, or wsl.exe on its Windows side."""
+
+    def start(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: PurePath | None = None
+    ) -> Process:
+        """See `Host.start`."""
+        ...
+
+
 def run_live(
-    host: Host,
+    host: Starter,
     argv: Sequence[str],
     on_event: OnEvent,
     cancel: CancelToken,
@@ -100,9 +117,12 @@ def _disk_full(free_bytes: int, need_bytes: int, folder: PurePath) -> StepError:
 
 def _failure(host: Host, done: Completed, need_bytes: int, folder: PurePath) -> StepError:
     detail = done.stdout[-2000:]
+    command = shlex.join(done.argv)
+    if understand_exit(done.exit_code, done.stdout).ended is Ended.BY_WINDOWS:
+        code, retryable = failure_code(command, done.exit_code, done.stdout)
+        return StepError(code, retryable=retryable)
     if _DISK_MARK in done.stdout:
         return _disk_full(host.free_disk_bytes(folder), need_bytes, folder)
     if any(mark in done.stdout for mark in _NETWORK_MARKS):
         return StepError(make_code("download_failed", detail=detail), retryable=True)
-    command = shlex.join(done.argv)
     return StepError(make_code("command_failed", command=command, exit_code=done.exit_code, detail=detail))

@@ -65,6 +65,7 @@ class Report:
             if plan.needs_consent:
                 marks.append(self.say("costs", **_megabytes(plan.download_bytes, plan.disk_bytes)))
             lines.append(" · ".join([self.step_name(plan.step_id), *marks]))
+            lines.extend("    " + code_text(self._texts, notice, "why") for notice in plan.notices)
             lines.extend(f"    $ {shlex.join(command)}" for command in plan.commands)
         total = _megabytes(sum(p.download_bytes for p in plans), sum(p.disk_bytes for p in plans))
         return "\n".join([*lines, self.say("total", **total)])
@@ -114,6 +115,7 @@ def plans_json(plans: Sequence[Plan]) -> Json:
                 "reboot": plan.reboot,
                 "download_bytes": plan.download_bytes,
                 "disk_bytes": plan.disk_bytes,
+                "notices": [_code_json(code) for code in plan.notices],
             }
             for plan in plans
         ],

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from wsl_bootstrap.cancel import CancelToken
 from wsl_bootstrap.codes import Code
 from wsl_bootstrap.hosts.base import Host
+from wsl_bootstrap.journal import Costs
 from wsl_bootstrap.transitions import Event
 
 OptionsT_contra = TypeVar("OptionsT_contra", contravariant=True)
@@ -71,19 +72,28 @@ class Plan:
     reboot: bool = False
     download_bytes: int = 0
     disk_bytes: int = 0
+    notices: tuple[Code, ...] = ()  # what else the person has to know before agreeing
 
     @property
     def needs_consent(self) -> bool:
         """Whether a person has to agree first; what costs nothing is simply done."""
-        return self.admin or self.reboot or self.download_bytes > 0 or self.disk_bytes > 0
+        return bool(self.admin or self.reboot or self.download_bytes or self.disk_bytes or self.notices)
 
-    def within(self, agreed: Plan) -> bool:
-        """Return whether this plan costs no more than one that the person agreed to."""
+    @property
+    def costs(self) -> Costs:
+        """What the person agrees to."""
+        notices = tuple(code.id for code in self.notices)
+        return Costs(self.admin, self.reboot, self.download_bytes, self.disk_bytes, notices)
+
+    def within(self, agreed: Plan | Costs) -> bool:
+        """Return whether this plan costs no more than what the person agreed to."""
+        agreed = agreed.costs if isinstance(agreed, Plan) else agreed
         return (
             self.admin <= agreed.admin
             and self.reboot <= agreed.reboot
             and self.download_bytes <= agreed.download_bytes
             and self.disk_bytes <= agreed.disk_bytes
+            and set(self.costs.notices) <= set(agreed.notices)
         )
 
 

@@ -142,7 +142,7 @@ def test_not_needed_is_as_good_as_satisfied(host: Any, fakes: ModuleType, make: 
     ("probe", "state"),
     [
         (Probe.blocked(make_code("memory_too_small", have_gb=1.0, need_gb=2.0)), State.BLOCKED),
-        (Probe.unsupported(make_code("windows_host_later")), State.UNSUPPORTED),
+        (Probe.unsupported(make_code("wsl_policy_off")), State.UNSUPPORTED),
         (Probe.reboot_pending(make_code("restart_needed")), State.NEEDS_REBOOT),
     ],
 )

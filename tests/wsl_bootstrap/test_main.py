@@ -23,6 +23,7 @@ IDS = [
     "memory",
     "disk",
     "gpu",
+    "network",
     "python_env",
     "torch_env",
     "smoke_test",

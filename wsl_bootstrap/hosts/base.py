@@ -70,7 +70,10 @@ class Gpu:
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """What the driver answers. Without GPUs, `problem` says why when a driver is there and failed."""
+    """What the driver answers. Without GPUs, `problem` says why when a driver is there and failed.
+
+    A driver version without GPUs: Windows has the driver, but it does not work in the distribution.
+    """
 
     gpus: tuple[Gpu, ...] = ()
     driver_version: str = ""
@@ -149,6 +152,14 @@ class Host(Protocol):
             CommandNotFoundError: there is no such program.
             CommandTimeoutError: it took longer than `timeout_s`; nothing of it runs any more.
         """
+        ...
+
+    def command(self, argv: Sequence[str], cwd: PurePath | None = None) -> list[str]:
+        """Return the command line of this computer by which `argv` runs as it does under `start`."""
+        ...
+
+    def environment(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the variables that this computer has to add for `env` to reach such a command."""
         ...
 
     def start(

@@ -81,6 +81,14 @@ class LinuxHost:
         """Run a command to its end."""
         return run_to_end(argv, timeout_s=timeout_s, env=env, cwd=cwd)
 
+    def command(self, argv: Sequence[str], cwd: PurePath | None = None) -> list[str]:
+        """The same command line, with the folder entered first where there is one."""
+        return list(argv) if cwd is None else ["env", f"--chdir={cwd}", *argv]
+
+    def environment(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The same variables."""
+        return dict(env or {})
+
     def start(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: PurePath | None = None
     ) -> LocalProcess:

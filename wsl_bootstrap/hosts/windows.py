@@ -75,6 +75,12 @@ class WslExe:
             [self.path, *arguments], timeout_s=timeout_s, env={"WSL_UTF8": "1"}, stdin=stdin, decode=decode
         )
 
+    def start(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: PurePath | None = None
+    ) -> LocalProcess:
+        """Start a command of wsl.exe's own whose output is read as it comes."""
+        return LocalProcess([self.path, *argv], {"WSL_UTF8": "1", **(env or {})}, cwd)
+
     def manage(self, *arguments: str, timeout_s: float) -> Completed:
         """Run a command of wsl.exe's own.
 

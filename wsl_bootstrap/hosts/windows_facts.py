@@ -18,9 +18,7 @@ The file is read at each question, so whoever plays Windows may rewrite it at an
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Literal, Protocol
@@ -30,6 +28,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wsl_bootstrap.codes import make_code
 from wsl_bootstrap.elevated import REBOOT_REQUIRED, Action
+from wsl_bootstrap.files import write_whole
 from wsl_bootstrap.hosts.base import HostError
 from wsl_bootstrap.hosts.wsl_paths import PathError, drive_letter
 
@@ -258,7 +257,4 @@ class ScriptedWindows:
     def _change(self, facts: dict) -> None:
         script = self._read()
         script["facts"] |= facts
-        handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(script, file, ensure_ascii=False, indent=1)
-        os.replace(temporary, self._path)
+        write_whole(self._path, json.dumps(script, ensure_ascii=False, indent=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from wsl_bootstrap.codes import make_code
 from wsl_bootstrap.hosts.base import Host
@@ -18,14 +18,14 @@ ADVISED_GB = 10.0
 class DiskCheck:
     """Free space on the file system that holds `folder`."""
 
-    folder: Path
+    folder: PurePath
     id: str = "disk"
     requires: tuple[str, ...] = ("distro",)
 
     def probe(self, host: Host) -> Probe:
         """Compare with what checkpoints and a merged model take."""
         have_gb = round(host.free_disk_bytes(self.folder) / 1e9, 1)
-        value, path = f"{have_gb} GB", str(self.folder)
+        value, path = f"{have_gb} GB", self.folder.as_posix()
         if have_gb < MIN_GB:
             return Probe.blocked(make_code("disk_full", path=path, have_gb=have_gb, need_gb=MIN_GB), value)
         if have_gb < ADVISED_GB:

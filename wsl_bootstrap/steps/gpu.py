@@ -23,6 +23,9 @@ class GpuCheck:
         """Name the GPUs, or say why the processor trains instead."""
         facts = host.gpu_facts()
         if not facts.gpus:
+            if facts.driver_version:  # Windows has a driver, and it does not reach Linux
+                code = make_code("gpu_not_in_wsl", driver=facts.driver_version, detail=facts.problem)
+                return Probe.satisfied(facts.driver_version, code)
             if facts.problem:
                 return Probe.satisfied(code=make_code("gpu_driver_silent", detail=facts.problem))
             return Probe.satisfied(code=make_code("gpu_none"))

@@ -88,7 +88,7 @@ class TorchEnvStep:
         """Settle torch first, alone; the project's extra `train` then finds it there or brings it."""
         environment, build = self.environment, choose_build(host.gpu_facts(), self.environment.torch)
         tested = environment.tested_versions() if build.below == _BELOW else ()
-        mirror = ("--index-url", options.index_url) if options.index_url else ()
+        mirror = options.pip_arguments()
         if not build.cuda:
             # Only torch itself is looked for in this index; where it cannot be reached, the others serve.
             extra = ("--extra-index-url", options.cpu_index_url) if options.cpu_index_url else ()
@@ -99,7 +99,8 @@ class TorchEnvStep:
             first = ((environment.python, "-m", "pip", "uninstall", "--yes", "torch"),)
         else:
             first = ()
-        rest = [*mirror, *tested, *environment.requirement("train"), build.requirement]
+        packages = TRAIN_PACKAGES if environment.inside else environment.requirement("train")
+        rest = [*mirror, *tested, *packages, build.requirement]
         return Plan(
             self.id,
             commands=(*first, environment.pip_install(rest)),

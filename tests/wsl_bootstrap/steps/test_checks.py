@@ -1,37 +1,34 @@
-"""The steps that only look: Windows, memory, disk, GPU."""
+"""The steps that only look, on Linux: Windows, memory, disk, GPU."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from wsl_bootstrap.codes import make_code
+from wsl_bootstrap.environment import Environment
 from wsl_bootstrap.hosts.base import Gpu, GpuFacts
+from wsl_bootstrap.step import Probe
+from wsl_bootstrap.steps import setup_steps
 from wsl_bootstrap.steps.disk import DiskCheck
 from wsl_bootstrap.steps.gpu import GpuCheck
-from wsl_bootstrap.steps.memory import MemoryCheck
-from wsl_bootstrap.steps.windows_only import windows_only_checks
+from wsl_bootstrap.steps.memory import MemoryStep
 from wsl_bootstrap.transitions import Event
 
 WINDOWS_STEPS = ("windows_version", "virtualization", "wsl_feature", "wsl_version", "distro")
 
 
-def test_the_windows_steps_are_decided_by_the_host(host: Any, fakes: ModuleType) -> None:
-    checks = windows_only_checks()
-    assert tuple(check.id for check in checks) == WINDOWS_STEPS
-    assert [check.requires for check in checks] == [(), *((step,) for step in WINDOWS_STEPS[:-1])]
-    for facts, event, code_id in (
-        (fakes.LINUX, Event.FOUND_NOT_NEEDED, "not_needed_on_linux"),
-        (fakes.WINDOWS, Event.FOUND_UNSUPPORTED, "windows_host_later"),
-    ):
-        host.host_facts = facts
-        for check in checks:
-            probe = check.probe(host)
-            assert probe.code is not None
-            assert (probe.event, probe.code.id) == (event, code_id)
+def test_linux_does_without_the_windows_steps(host: Any, tmp_path: Path) -> None:
+    steps = setup_steps(Environment(tmp_path))
+    assert tuple(step.id for step in steps[:5]) == WINDOWS_STEPS
+    assert [step.requires for step in steps[:5]] == [(), *((step,) for step in WINDOWS_STEPS[:-1])]
+    for step in steps:
+        if step.id in (*WINDOWS_STEPS, "network"):
+            assert step.probe(host) == Probe.not_needed(make_code("not_needed_on_linux"))
+    assert host.commands == []
 
 
 @pytest.mark.parametrize(
@@ -45,7 +42,7 @@ def test_the_windows_steps_are_decided_by_the_host(host: Any, fakes: ModuleType)
 )
 def test_memory(host: Any, total_bytes: int, event: Event, code_id: str | None) -> None:
     host.host_facts = replace(host.host_facts, memory_total_bytes=total_bytes)
-    probe = MemoryCheck().probe(host)
+    probe = MemoryStep().probe(host)
     assert (probe.event, probe.code and probe.code.id) == (event, code_id)
     assert probe.value == f"{total_bytes / 1e9:.1f} GB"
 
