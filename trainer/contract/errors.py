@@ -65,6 +65,7 @@ CODES: dict[str, Severity] = {
     "adapter_base_differs": "warning",
     "merge_state": "error",
     "merge_output_exists": "error",
+    "gguf_generation": "error",
     "merge_verify_failed": "error",
     "merge_verify_skipped": "warning",
     # runs

@@ -1,4 +1,4 @@
-"""Writes a .safetensors file, one tensor after the other; the package `safetensors` wants all of them at once.
+"""Writes a .safetensors file, one tensor after the other; the package of that name wants all at once.
 
 The format: the header's length as uint64, the header as JSON padded with blanks to 8 bytes, then the tensors.
 """
