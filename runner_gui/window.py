@@ -24,8 +24,10 @@ from runner_gui import theme
 from runner_gui.i18n import language_changed, set_language, tr
 from runner_gui.model import settings as settings_file
 from runner_gui.model.settings import Settings
+from runner_gui.model.shelf import ShelfEntry
 from runner_gui.model.workspace import Workspace, assets_folder
 from runner_gui.pages.about import AboutPage
+from runner_gui.pages.models import ModelsPage
 from runner_gui.pages.runs import RunsPage
 from runner_gui.pages.settings import SettingsPage
 from runner_gui.pages.train import TrainPage
@@ -36,7 +38,7 @@ from trainer.contract.errors import AppError
 from trainer.contract.run_folder import RunFolder
 
 LOG = logging.getLogger(__name__)
-PAGES = ("train", "runs", "settings", "about")
+PAGES = ("train", "runs", "models", "settings", "about")
 FOOT = "settings"  # this page's entry and those behind it stand at the foot of the navigation
 SAVE_AFTER_MS = 500
 
@@ -50,6 +52,7 @@ class MainWindow(QMainWindow):
         self.pipeline = Pipeline(workspace, settings, self)
         self.train_page = TrainPage(workspace, settings, self.pipeline)
         self.runs_page = RunsPage(self.train_page.store)
+        self.models_page = ModelsPage(workspace, settings.interpreter)
         self.settings_page, self.about_page = SettingsPage(workspace, settings), AboutPage()
         self._closing = self._loaded = False
         self._close_question: Question | None = None
@@ -113,10 +116,14 @@ class MainWindow(QMainWindow):
         self.train_page.form_changed.connect(self._save_timer.start)
         self.train_page.training_changed.connect(lambda _: self.retranslate())
         self.pipeline.run_ended.connect(self._on_run_ended)
-        self.pipeline.busy_changed.connect(self.runs_page.set_busy)
+        for page in (self.runs_page, self.models_page):
+            self.pipeline.busy_changed.connect(page.set_busy)
         self.runs_page.open_requested.connect(self._open_run)
         self.runs_page.resume_requested.connect(self._resume_run)
         self.runs_page.clone_requested.connect(self._clone_run)
+        self.models_page.train_requested.connect(lambda path: self._clone_run({"base_model": str(path)}))
+        self.models_page.continue_requested.connect(self._continue_from)
+        self.models_page.chat_requested.connect(self.train_page.flow.chat)
         language_changed.connect(self.retranslate)
         theme.theme.changed.connect(self._tint)
 
@@ -201,6 +208,7 @@ class MainWindow(QMainWindow):
         self.train_page.flow.close_all()
         self.train_page.run_view.close_files()
         self.runs_page.close_files()
+        self.models_page.close_files()
         self.pipeline.close()
 
     def _open_run(self, folder: RunFolder) -> None:
@@ -214,6 +222,14 @@ class MainWindow(QMainWindow):
     def _clone_run(self, params: Mapping[str, Any]) -> None:
         self.show_page("train")
         self.train_page.take_params(params)
+
+    def _continue_from(self, adapter: ShelfEntry) -> None:
+        params = {"lora_load": str(adapter.path)}
+        base = adapter.origin[0] if adapter.origin else ""
+        same = (path for path in self.workspace.base_models() if path.name == base)
+        if (found := next(same, None)) is not None:
+            params["base_model"] = str(found)
+        self._clone_run(params)
 
     def _show_log(self) -> None:
         self.show_page("train")

@@ -12,7 +12,7 @@ from trainer.contract.errors import Problem
 
 Kind = Literal["base", "merged", "adapter", "refused"]
 # What `Workspace.merged_model_path` writes.
-_MERGED = re.compile(r"(?P<base>.+)-LoRA-(?P<run>.+)-(?P<step>\d+)(-\d+)?")
+_MERGED = re.compile(r"(?P<base>.+)-LoRA-(?P<run>\d{8}-\d{6}-.+?)-(?P<step>\d+)(-\d+)?")
 
 
 @dataclass(frozen=True, slots=True)

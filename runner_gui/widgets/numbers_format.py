@@ -46,6 +46,17 @@ def scientific(value: float) -> str:
     return f"{value:g}" if -3 <= power < 6 and float(f"{value:g}") == value else f"{mantissa}e{power}"
 
 
+def count(value: float | None) -> str:
+    """A number of parameters: 4.2 M, 1.5 B."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= 0.9995 * limit:
+            shown = value / limit
+            return f"{_locale().toString(shown, 'f', 1 if shown < 99.5 else 0)} {unit}"
+    return whole(value)
+
+
 def size(count_bytes: float | None) -> str:
     """A size in decimal units: 92 MB, 1.4 GB."""
     if count_bytes is None or not math.isfinite(count_bytes):

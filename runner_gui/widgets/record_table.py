@@ -14,6 +14,7 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from runner_gui import theme
@@ -34,6 +35,7 @@ class Column:
         heading: key of its sentence.
         text: what is shown. number: what it is sorted by, for one that shows a number (None sorts last).
         color: role of the text's colour. stretches: whether it takes the room that is left.
+        fits_from: how wide the table must be, in pixels, for the column to be shown.
     """
 
     heading: str
@@ -41,6 +43,7 @@ class Column:
     number: Callable[[Any], float | None] | None = None
     color: Callable[[Any], str] | None = None
     stretches: bool = False
+    fits_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class RecordTable(QTableView):
     ) -> None:
         """`name` is the key of what screen readers call the table."""
         super().__init__(parent)
-        self._name, self._key, self._count = name, records.key, len(columns)
+        self._name, self._key, self._columns = name, records.key, columns
         self._model = _Model(columns, records, self)
         self._filter = _Filter(self._model, records)
         self.setModel(self._filter)
@@ -191,9 +194,14 @@ class RecordTable(QTableView):
         """Show only what all of these words occur in."""
         self._filter.set_words(words)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        for index, column in enumerate(self._columns):
+            self.setColumnHidden(index, self.width() < column.fits_from)
+
     def retranslate(self) -> None:
         self.setAccessibleName(tr(self._name))
-        self._model.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, self._count - 1)
+        self._model.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, len(self._columns) - 1)
         self._model.show_rows(self._model.rows)
 
     def _on_activated(self, index: QModelIndex) -> None:

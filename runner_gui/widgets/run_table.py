@@ -25,7 +25,7 @@ def _steps(row: HistoryRow) -> str:
 COLUMNS = (
     Column("runs.name", lambda row: row.name, stretches=True),
     Column("runs.status", _status, color=lambda row: STATUS_ROLES.get(row.info.status, "muted")),
-    Column("runs.base", lambda row: row.info.record.base_name, stretches=True),
+    Column("runs.base", lambda row: row.info.record.base_name, stretches=True, fits_from=760),
     Column("runs.steps", _steps, lambda row: row.step),
     Column("runs.loss", lambda row: fmt.loss(row.loss), lambda row: row.loss),
     Column("runs.val", lambda row: fmt.loss(row.best_val_loss), lambda row: row.best_val_loss),

@@ -52,7 +52,9 @@ def notices(constants: set[str], key: str) -> bool:
 def answers(constants: set[str], key: str) -> bool:
     """Keys of a question's buttons: `<question>.<answer>`, both stand in the code."""
     name, _, answer = key.partition(".")
-    return name in ("stop", "close", "consent", "delete_runs") and {name, answer} <= constants
+    return (
+        name in ("stop", "close", "consent", "delete_runs", "delete_models") and {name, answer} <= constants
+    )
 
 
 def test_every_sentence_is_used() -> None:

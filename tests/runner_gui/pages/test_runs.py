@@ -66,7 +66,7 @@ def test_several_are_drawn_over_each_other_and_their_differences_told(page: Runs
     page.table.select({"poems", "小说"})
     assert not page.buttons["open"].isEnabled()
     qtbot.waitUntil(lambda: [len(run.series.steps) for run in page.chart._runs] == [5, 5])
-    texts = [page._differences.itemAt(i).widget().text() for i in range(page._differences.count())]  # type: ignore[union-attr]
+    texts = [page._differences.itemAt(i).widget().text() for i in range(page._differences.count())]
     assert texts == ["LoRA R", "16  ·  8"]
 
 

@@ -109,7 +109,7 @@ def test_nothing_is_cut_off(
     set_language(language)
     window.resize(*size)
     (window.train_page.panel.advanced if advanced else window.train_page.panel.simple).click()
-    for page in ("train", "runs", "settings", "about"):
+    for page in ("train", "runs", "models", "settings", "about"):
         window.show_page(page)
         all_fits(window, qtbot)
     assert (window.width(), window.height()) == size
@@ -166,7 +166,7 @@ def test_another_language_reaches_every_visible_word(window: MainWindow, qtbot: 
 def test_no_widget_shows_a_key(window: MainWindow, qtbot: QtBot, language: str) -> None:
     set_language(language)
     window.train_page.panel.advanced.click()
-    for page in ("train", "runs", "settings", "about"):
+    for page in ("train", "runs", "models", "settings", "about"):
         window.show_page(page)
         qtbot.wait(30)
         keys = set(catalogue(language))
