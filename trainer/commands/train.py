@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -149,7 +150,8 @@ def _locked(
         code = EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_FAILED
     finally:
         signal.signal(signal.SIGTERM, before)
-    events.write("bye", status=status, step=step, reason=reason)
+    with contextlib.suppress(AppError):
+        events.write("bye", status=status, step=step, reason=reason)
     events.close()
     if args.json:
         output.result({"status": status, "step": step, "code": reason, "run_dir": str(folder.path)})

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from trainer.contract.files import disk_error
+
 VERSION = 1
 RS = b"\x1e"
 MAX_LINE_BYTES = 64 * 1024
@@ -161,14 +163,18 @@ class EventWriter:
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the writer
 
     def write(self, t: str, **fields: Any) -> Event:
-        """Write one event of a registered type; fields that were not given are null."""
+        """Write one event of a registered type; fields that were not given are null.
+
+        Raises:
+            AppError: `disk_full` or `not_writable`; nothing of the event is left in the file.
+        """
         complete = {**dict.fromkeys(EVENT_FIELDS[t]), **fields}
         with self._lock:
             event = Event(t, self._seq, time.time(), complete)
             line = encode(event)
-            self._seq += 1
             if self._file is not None:
-                self._file.write(line)
+                _append(self._file, line)
+            self._seq += 1
             if self._feed is not None:
                 try:
                     self._feed.write(RS + line)
@@ -182,6 +188,18 @@ class EventWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
+
+
+def _append(file: IO[bytes], line: bytes) -> None:
+    """Write all of a line at the end of an unbuffered file, or none of it."""
+    start = os.fstat(file.fileno()).st_size
+    done = 0
+    try:
+        while done < len(line):  # a full disk takes what still fits before it fails
+            done += file.write(line[done:])
+    except OSError as error:
+        os.ftruncate(file.fileno(), start)
+        raise disk_error(error, Path(file.name)) from error
 
 
 def _mend_tail(path: Path) -> int:

@@ -133,7 +133,17 @@ def _prune(run: RunFolder, keep_last: int) -> None:
         checkpoint.state.unlink(missing_ok=True)
     for checkpoint in checkpoints:
         if checkpoint.path not in kept:
+            # First what makes it a checkpoint: killed in the middle of this, no broken one is left.
+            (checkpoint.path / "meta.json").unlink()
             shutil.rmtree(checkpoint.path)
+
+
+def remove_leftovers(run: RunFolder) -> None:
+    """Remove what a process that was killed while saving or removing has left of checkpoints."""
+    whole = {checkpoint.path for checkpoint in run.checkpoints()}
+    for folder in run.ckpt.iterdir() if run.ckpt.is_dir() else ():
+        if folder not in whole and folder.name.removesuffix(".tmp").isdigit():
+            shutil.rmtree(folder)
 
 
 def load_state(checkpoint: Checkpoint) -> ResumeState:

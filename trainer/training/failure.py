@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 
 from trainer.contract.errors import AppError, Problem
 from trainer.contract.events import EventWriter
@@ -15,7 +16,10 @@ def fail(run: RunFolder, events: EventWriter, error: BaseException) -> Problem:
     problem = error.problem if isinstance(error, AppError) else Problem("internal", {"detail": repr(error)})
     trace = traceback.format_exception(error)
     tail = "".join(trace).splitlines()[-40:]
-    events.write("error", code=problem.code, args=dict(problem.args), fatal=True, trace_tail=tail)
-    if run.path.is_dir() and run.run_json.exists():
-        write_json(run.summary_json, {"status": "failed", "code": problem.code, "args": dict(problem.args)})
+    with suppress(AppError):  # a full disk may be the very failure: then stderr alone tells it
+        events.write("error", code=problem.code, args=dict(problem.args), fatal=True, trace_tail=tail)
+        if run.path.is_dir() and run.run_json.exists():
+            write_json(
+                run.summary_json, {"status": "failed", "code": problem.code, "args": dict(problem.args)}
+            )
     return problem

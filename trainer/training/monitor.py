@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 
 import psutil
 
+from trainer.contract.errors import AppError
 from trainer.contract.events import EventWriter
 
 HEARTBEAT_S = 5.0
@@ -28,7 +30,8 @@ class Heartbeat:
     def _beat(self) -> None:
         process = psutil.Process()
         while not self._stop.wait(HEARTBEAT_S):
-            self._events.write("heartbeat", rss_bytes=process.memory_info().rss)
+            with suppress(AppError):  # a full disk is told by the loop's next event
+                self._events.write("heartbeat", rss_bytes=process.memory_info().rss)
 
     def close(self) -> None:
         self._stop.set()

@@ -109,14 +109,16 @@ def _check_unchanged(record: RunRecord, base: CheckpointFile, data: RunData) -> 
 
 
 def _last_whole_checkpoint(run: RunFolder, events: EventWriter) -> tuple[Checkpoint, ResumeState] | None:
-    """The newest checkpoint whose state reads; None starts the run from its first step again."""
+    """The newest checkpoint that can be read; None starts the run from its first step again."""
     for checkpoint in reversed(run.checkpoints()):
         if not checkpoint.state.exists():
             continue
         try:
+            read_adapter(checkpoint.adapter)
             return checkpoint, load_state(checkpoint)
         except AppError as error:
-            events.write("warning", code=error.code, args=dict(error.problem.args))
+            args = {"path": str(checkpoint.path), "reason": error.problem.args.get("reason", error.code)}
+            events.write("warning", code="checkpoint_unreadable", args=args)
     return None
 
 

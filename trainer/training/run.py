@@ -21,6 +21,7 @@ from trainer.contract.files import write_json
 from trainer.contract.run_folder import RunFolder, RunRecord
 from trainer.training.assembly import assemble, load_base
 from trainer.training.batches import Windows
+from trainer.training.checkpoints import remove_leftovers
 from trainer.training.control import Control, obey_signals
 from trainer.training.device import describe_devices
 from trainer.training.loop import Progress, RunLoop
@@ -52,13 +53,15 @@ def train(request: RunRequest, events: EventWriter, control: Control) -> Outcome
     if rank() == 0:
         if opened.record is None:
             request.run.write(record)
+        remove_leftovers(request.run)
         # It tells how the run ended before; should this process be killed, the run was interrupted.
         request.run.summary_json.unlink(missing_ok=True)
     events.write("phase", name="loading_model")
-    model = load_base(opened, events)
-    module, loop = assemble(request.run, opened, record, model, events, control)
-    with _heartbeat(events), _terminations(control):
-        _fit(module, loop, opened)
+    with _memory_errors():
+        model = load_base(opened, events)
+        module, loop = assemble(request.run, opened, record, model, events, control)
+        with _heartbeat(events), _terminations(control):
+            _fit(module, loop, opened)
     status = "stopped" if loop.progress.stopped and loop.progress.reason != "patience" else "completed"
     events.write("phase", name="finishing")
     if rank() == 0:
@@ -106,16 +109,29 @@ def _fit(module: TrainModule, loop: RunLoop, opened: Opened) -> None:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        try:
-            trainer.fit(module, train_dataloaders=windows)
-        except torch.cuda.OutOfMemoryError as error:
-            raise AppError("oom_vram") from error
-        except MemoryError as error:
+        trainer.fit(module, train_dataloaders=windows)
+
+
+# What PyTorch's CPU allocator and the GPU's libraries say instead of raising an error of their own.
+_RAM_TEXT = "DefaultCPUAllocator"
+_VRAM_TEXTS = ("ALLOC_FAILED", "out of memory")
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Tells by its code which memory has run out."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise AppError("oom_vram") from error
+    except MemoryError as error:
+        raise AppError("oom_ram") from error
+    except RuntimeError as error:
+        if _RAM_TEXT in str(error):
             raise AppError("oom_ram") from error
-        except RuntimeError as error:
-            if "DefaultCPUAllocator" in str(error):
-                raise AppError("oom_ram") from error
-            raise
+        if any(text in str(error) for text in _VRAM_TEXTS):
+            raise AppError("oom_vram") from error
+        raise
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -236,20 +236,6 @@ def test_a_reader_that_goes_away_does_not_end_the_run(base: Path, data: Path, tm
     assert folder.status() == "completed"
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 KB; needs the rights to mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(base: Path, data: Path, small_disk: Path) -> None:
     folder = RunFolder(small_disk / "run")
     done = run("train", "--run-dir", folder.path, "--base-model", base, "--data", data, "--epoch-count", 40,
@@ -260,6 +246,13 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(base: Path, data: Pat
     assert saved
     assert all(c.adapter.stat().st_size == c.meta.bytes for c in saved)
     assert not list(folder.ckpt.glob("*.tmp"))
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    on_disk = {c.meta.step for c in saved}
+    assert run("train", "--run-dir", folder.path, "--resume").returncode == 0
+    assert on_disk <= {c.meta.step for c in folder.checkpoints()}
+    told = read_events(folder.events)[0]
+    assert [e["resumed_from"] for e in told if e.t == "hello"] == [None, max(on_disk)]
+    assert sorted({e["step"] for e in told if e.t == "step"}) == list(range(1, told[-1]["step"] + 1))
 
 
 @pytest.mark.timeout(240)

@@ -4,9 +4,11 @@ import math
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.contract.errors import AppError
 from trainer.contract.events import (
     EVENT_FIELDS,
     RS,
@@ -88,6 +90,24 @@ def test_numbering_goes_on_behind_a_half_written_line(tmp_path: Path) -> None:
     assert [(e.seq, e["name"]) for e in events] == [(0, "training"), (1, "saving"), (2, "finishing")]
     assert offset == path.stat().st_size
     assert read_events(path, offset) == ([], offset)
+
+
+def test_a_full_disk_leaves_whole_lines_and_says_so(small_disk: Path) -> None:
+    path = small_disk / "events.jsonl"
+    path.with_name("ballast").write_bytes(bytes(100_000))
+    writer = EventWriter(path, None)
+    for _ in range(150):
+        writer.write("log", level="info", msg="x" * 900)
+    with pytest.raises(AppError) as caught:
+        writer.write("log", level="info", msg="x" * 60_000)
+    assert caught.value.code == "disk_full"
+    assert path.read_bytes().endswith(b"\n")
+    written = read_events(path)[0]
+    assert [event.seq for event in written] == list(range(len(written)))
+    path.with_name("ballast").unlink()
+    assert writer.write("log", level="info", msg="room again").seq == len(written)
+    writer.close()
+    assert read_events(path)[0][-1]["msg"] == "room again"
 
 
 def test_every_field_of_a_type_is_written(tmp_path: Path) -> None:

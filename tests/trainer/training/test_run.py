@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import torch
 
 from trainer.adapters.files import read_adapter
 from trainer.data.tokenizers import load_tokenizer
+from trainer.training import run as runs
+from trainer.training.module import TrainModule
 
 Run = Callable[..., Any]
 
@@ -49,14 +53,15 @@ def test_a_stop_without_saving_goes_on_from_the_last_checkpoint(run_train: Run) 
     assert resumed.losses == straight.losses
 
 
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(run_train: Run) -> None:
+@pytest.mark.parametrize("damaged", ["state.pt", "adapter.pth"])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(damaged: str, run_train: Run) -> None:
     straight = run_train("straight", epoch_count=4)
     run_train("broken", at={5: {"cmd": "stop", "save": True}}, epoch_count=4)
     folder = straight.folder.path.parent / "broken"
-    states = sorted(folder.glob("ckpt/*/state.pt"))
-    states[-1].write_bytes(states[-1].read_bytes()[:100])
+    files = sorted(folder.glob(f"ckpt/*/{damaged}"))
+    files[-1].write_bytes(files[-1].read_bytes()[:100])
     resumed = run_train("broken", resume=True)
-    assert [e["code"] for e in resumed.of("warning")].count("checkpoint_unreadable") == 1
+    assert [e["code"] for e in resumed.of("warning")] == ["checkpoint_unreadable"]
     assert resumed.losses == straight.losses
 
 
@@ -159,6 +164,72 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_what_was_saved(
     (saved,) = ran.folder.checkpoints()
     assert all(torch.isfinite(t).all() for t in read_adapter(saved.adapter).tensors.values())
     assert ran.folder.status() == "failed"
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "oom_vram"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "oom_vram",
+        ),
+        (MemoryError(), "oom_ram"),
+        (None, "oom_ram"),
+    ],
+)
+@pytest.mark.parametrize("where", ["load_base", "training_step"])
+def test_memory_that_runs_out_is_told_by_its_code_and_nothing_is_lost(
+    where: str, raised: Exception | None, code: str, run_train: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_train(at={2: {"cmd": "stop", "save": True}})
+
+    def fail(*_: Any) -> None:
+        if raised is not None:
+            raise raised
+        torch.empty(1 << 50, dtype=torch.uint8)  # what the allocator itself says where there is no such room
+
+    target = runs if where == "load_base" else TrainModule
+    with monkeypatch.context() as patch:
+        patch.setattr(target, where, fail)
+        failed = run_train(resume=True)
+    assert failed.error is not None
+    assert failed.error.code == code
+    assert failed.of("error")[-1]["fatal"]
+    assert failed.folder.status() == "failed"
+    assert [c.meta.step for c in failed.folder.checkpoints()] == [2]
+    assert run_train(resume=True).status == "completed"
+
+
+def test_a_clock_that_jumps_changes_nothing(run_train: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = run_train("straight", at={2: {"cmd": "save"}})
+    now_s, jumps = time.time(), itertools.cycle((0, -86_400, 3600, -7200))
+    monkeypatch.setattr(time, "time", lambda: now_s + next(jumps))
+    ran = run_train("jumping", at={2: {"cmd": "save"}})
+    assert ran.losses == straight.losses
+    assert [c.meta.step for c in ran.folder.checkpoints()] == [
+        c.meta.step for c in straight.folder.checkpoints()
+    ]
+    steps = ran.of("step")
+    assert [e.seq for e in ran.events] == list(range(len(ran.events)))
+    assert all(0 < e["step_s"] < 60 and e["tok_s"] > 0 for e in steps)
+    assert all(0 <= e["eta_s"] < 600 for e in steps if e["eta_s"] is not None)
+    assert 0 < ran.folder.summary()["seconds"] < 600
+    resumed = run_train("jumping", resume=True)
+    assert (resumed.status, resumed.of("hello")[-1]["resumed_from"]) == ("completed", ran.step)
+
+
+def test_what_a_kill_left_of_checkpoints_is_removed(run_train: Run) -> None:
+    ran = run_train(at={2: {"cmd": "stop", "save": True}})
+    half, unsaved = ran.folder.ckpt / "000001", ran.folder.ckpt / "000003.tmp"
+    for leftover in (half, unsaved):
+        leftover.mkdir()
+        (leftover / "adapter.pth").write_bytes(b"half")
+    resumed = run_train(resume=True)
+    assert resumed.status == "completed"
+    assert not half.exists()
+    assert not unsaved.exists()
+    assert 2 in {c.meta.step for c in resumed.folder.checkpoints()}
 
 
 def test_changed_data_or_base_is_refused_and_nothing_is_touched(
