@@ -29,6 +29,14 @@ def decode_utf8(output: bytes) -> str:
     return output.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def clean_line(line: str) -> str:
+    """Return a line without its end, and without the NULs between the letters of UTF-16.
+
+    An old wsl.exe that does not obey WSL_UTF8 prints them; the ASCII of its error path stays readable.
+    """
+    return line.rstrip("\n").replace("\0", "")
+
+
 def run_to_end(
     argv: Sequence[str],
     *,
@@ -123,7 +131,7 @@ class LocalProcess:
         # A line that is drawn over and over ends in \r; read as text, it counts as a line.
         with io.TextIOWrapper(self._process.stdout, encoding="utf-8", errors="replace") as output:
             for line in output:
-                self._lines.put(line.rstrip("\n"))
+                self._lines.put(clean_line(line))
         self._process.wait()  # also reaps a process that nobody asks about again
         self._lines.put(None)
 

@@ -343,9 +343,7 @@ class WslProcess:
 
     def read_line(self, timeout_s: float) -> str | None:
         """Return the next line, or None when none came in time or none will come any more."""
-        line = self._local.read_line(timeout_s)
-        # Of a message in UTF-16, from a wsl.exe too old to be told otherwise, the error path stays readable.
-        return line if line is None else line.replace("\0", "")
+        return self._local.read_line(timeout_s)
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM to its group inside, and after `grace_s` SIGKILL; then end wsl.exe."""
