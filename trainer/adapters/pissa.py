@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.adapters.adapted import Projection
 from trainer.adapters.lora import LoraLinear, _LoraProduct
 from trainer.models.quantised import dense
 
-# Passes of the randomised SVD over W, as in the paper's code.
-_PASSES = 4
+# Of the randomised SVD: passes over W as in the paper's code, and more directions than are kept (Halko et
+# al., arXiv 0909.4061).
+_PASSES, _SPARE = 4, 16
 
 
 class PissaLinear(LoraLinear):
@@ -59,8 +61,6 @@ class PissaLinear(LoraLinear):
 
 def _principal(W: Tensor, r: int) -> tuple[Tensor, Tensor]:
     """A [r, in] = √S Vᵀ and B [out, r] = U √S of the r largest singular values; zero beyond the rank."""
-    U, S, V = torch.svd_lowrank(W, q=min(r, *W.shape), niter=_PASSES)
-    root = S.sqrt()
-    A, B = W.new_zeros(r, W.shape[1]), W.new_zeros(W.shape[0], r)
-    A[: len(S)], B[:, : len(S)] = root.unsqueeze(1) * V.t(), U * root
-    return A, B
+    U, S, V = (x[..., :r] for x in torch.svd_lowrank(W, q=min(r + _SPARE, *W.shape), niter=_PASSES))
+    root, missing = S.sqrt(), r - len(S)
+    return F.pad(root.unsqueeze(1) * V.t(), (0, 0, 0, missing)), F.pad(U * root, (0, missing))
