@@ -95,13 +95,16 @@ def _fetch(url: str, part: Path, on_event: OnEvent, cancel: CancelToken, proxy: 
         digest = _sha256(part, cancel) if have else hashlib.sha256()
         length = answer.headers.get("Content-Length", "")
         total = have + int(length) if length.isdigit() else None
+        told = have
         with part.open("ab" if have else "wb") as file:
-            for block in answer.iter_bytes(_BLOCK_BYTES):
+            for block in answer.iter_raw():  # as they come: of a connection that breaks, nothing is lost
                 cancel.raise_if_cancelled()
                 file.write(block)
                 digest.update(block)
                 have += len(block)
-                on_event(Progress(have, total, "bytes"))
+                if have - told >= _BLOCK_BYTES or have == total:
+                    told = have
+                    on_event(Progress(have, total, "bytes"))
     return digest.hexdigest()
 
 
