@@ -55,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
         args.model, args.adapter, device=args.device, precision=args.precision, alpha=args.alpha
     )
     tokenizer = load_tokenizer(args.vocab, engine.vocab_size)
-    prompt = render([Message("user", args.prompt)]).text if args.chat else args.prompt
-    tokens = tokenizer.encode(prompt)
+    chat = render([Message("user", args.prompt)]) if args.chat else None
+    prompt = args.prompt if chat is None else chat.text
+    tokens = tokenizer.encode(prompt) if chat is None else chat.encode(tokenizer)
     if tokens and (largest := max(tokens)) >= engine.vocab_size:
         raise InputError(
             "token_beyond_vocab", token=largest, vocab_size=engine.vocab_size, path=str(args.model)

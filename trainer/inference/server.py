@@ -215,7 +215,7 @@ class Api:
 
     async def chat(self, body: ChatRequest, request: Request) -> Any:
         prompt = render([message.message() for message in body.messages])
-        tokens = self._checked(self._tokenizer.encode(prompt.text), "messages")
+        tokens = self._checked(prompt.encode(self._tokenizer), "messages")
         boundaries = token_boundaries(self._tokenizer, tokens, prompt.turn_ends_bytes)
         top = (body.top_logprobs or 0) if body.logprobs else 0
         requests = [
