@@ -145,8 +145,11 @@ class NativeEngine:
 
 
 def _compact(layer: Any) -> Any:
-    """The layer's state without the sequence's activations, which the token shift's vectors are views of."""
-    return dataclasses.replace(layer, att_x=layer.att_x.clone(), ffn_x=layer.ffn_x.clone())
+    """The layer's state without the sequence's activations, which the token shift's vectors are views of, and
+    without the padding of heads in which a back end may have computed."""
+    return dataclasses.replace(
+        layer, att_x=layer.att_x.clone(), ffn_x=layer.ffn_x.clone(), wkv=layer.wkv.contiguous()
+    )
 
 
 def _device_of(model: Any) -> torch.device:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 
 from trainer.contract.params import TrainParams
 
-# RWKV-LM's layer-wise rates: the decay bias learns twice as fast.
-FAST_SUFFIX, FAST_SCALE = "att.w0", 2.0
-# A vector over the channels that is stored by heads, [H, N].
-VECTOR_SUFFIX = "att.r_k"
+# RWKV-LM's layer-wise rates: decays learn twice as fast, RWKV-4's and 5's bonus three times.
+_SCALES = {"w0": 2.0, "time_decay": 2.0, "time_first": 3.0}
+# Of the attention: vectors over the channels that are stored by heads, [H, N], and states.
+_NO_MATRICES = re.compile(r"\.att\.(r_k|time_decay|time_first|time_faaaa|time_state)$")
 
 
 def make_optimizer(model: nn.Module, params: TrainParams, device: str) -> torch.optim.AdamW:
@@ -19,12 +21,9 @@ def make_optimizer(model: nn.Module, params: TrainParams, device: str) -> torch.
     for name, param in model.named_parameters():
         if not param.requires_grad:
             continue
-        is_matrix = param.squeeze().dim() >= 2 and not name.endswith(VECTOR_SUFFIX)
-        key = (
-            FAST_SCALE if name.endswith(FAST_SUFFIX) else 1.0,
-            params.weight_decay if is_matrix else 0.0,
-        )
-        groups.setdefault(key, []).append(param)
+        is_matrix = param.squeeze().dim() >= 2 and not _NO_MATRICES.search(name)
+        scale = _SCALES.get(name.rpartition(".att.")[2], 1.0)
+        groups.setdefault((scale, params.weight_decay if is_matrix else 0.0), []).append(param)
     return torch.optim.AdamW(
         [
             {"params": members, "lr_scale": scale, "weight_decay": decay}

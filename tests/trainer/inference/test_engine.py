@@ -128,6 +128,26 @@ def test_an_adapter_on_an_older_generation_answers(
     assert np.abs(whole - bare).max() > 1e-2  # the adapter has its say
 
 
+@pytest.mark.parametrize("generation", ["5.1", "6", "7"])
+def test_a_tuned_state_is_used_at_once_in_a_chat(
+    tmp_path: Path, make_checkpoint: Callable[..., Any], generation: str
+) -> None:
+    """Also one of RWKV-Runner or RWKV-PEFT, which is a file of states and nothing else."""
+    base, layers = tmp_path / "base.pth", 2
+    make_checkpoint(base, generation)
+    states = {f"blocks.{i}.att.time_state": torch.randn(2, 32, 32).bfloat16() for i in range(layers)}
+    torch.save(states, tmp_path / "state.pth")
+    engine = open_engine(base, tmp_path / "state.pth", device="cpu")
+    whole, end = engine.forward([5, 17, 99, 3, 250], None)
+    _, state = engine.forward([5, 17], None)
+    rest, after = engine.forward([99, 3, 250], state)
+    assert np.abs(whole - rest).max() < 1e-4
+    bare = NativeEngine(load_model(base))
+    assert np.abs(whole - bare.forward([5, 17, 99, 3, 250], None)[0]).max() > 1e-2
+    # What was read goes on from the state of the file, not from it anew.
+    assert np.abs(engine.forward([7], after)[0] - bare.forward([7], end)[0]).max() < 1e-4
+
+
 def test_one_process_runs_one_kind_of_model(
     engine: Engine, tmp_path: Path, make_checkpoint: Callable[..., Any]
 ) -> None:

@@ -48,6 +48,40 @@ def test_every_trained_tensor_is_in_one_group_and_only_matrices_decay(model: RWK
     assert fast == {"blocks.0.att.w0", "blocks.1.att.w0"}
 
 
+@pytest.mark.parametrize(
+    ("generation", "fast"),
+    [
+        ("4", {"time_decay": 2.0, "time_first": 3.0}),
+        ("5.0", {"time_decay": 2.0, "time_first": 3.0}),
+        ("5.2", {"time_decay": 2.0}),
+        ("6", {"time_decay": 2.0}),
+    ],
+)
+def test_rates_and_decay_of_the_older_generations(
+    tmp_path: Path, make_checkpoint: Callable[..., Any], generation: str, fast: dict[str, float]
+) -> None:
+    make_checkpoint(tmp_path / "m.pth", generation, dtype="fp32")
+    model = load_model(tmp_path / "m.pth")
+    attach(model, "full")
+    optimizer = make_optimizer(model, params(weight_decay=0.1), "cpu")
+    where = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    groups = {name: where[id(p)] for name, p in model.named_parameters()}
+    scales = {n.rpartition(".")[2]: g["lr_scale"] for n, g in groups.items() if g["lr_scale"] != 1.0}
+    assert scales == fast
+    # Decay and bonus are [H, N] in 5.2 and 6, and still no matrices.
+    decays = {name.rpartition(".")[2] for name, group in groups.items() if group["weight_decay"]}
+    low_rank = {f"time_{name}_w{i}" for name in ("maa", "decay") for i in (1, 2)}
+    assert decays == {"weight"} | (low_rank if generation == "6" else set())
+
+
+def test_a_tuned_state_does_not_decay(tmp_path: Path, make_checkpoint: Callable[..., Any]) -> None:
+    make_checkpoint(tmp_path / "m.pth", "6", dtype="fp32")
+    model = load_model(tmp_path / "m.pth")
+    attach(model, "state")
+    groups = make_optimizer(model, params(weight_decay=0.1), "cpu").param_groups
+    assert [(len(g["params"]), g["lr_scale"], g["weight_decay"]) for g in groups] == [(2, 1.0, 0.0)]
+
+
 def test_settings_and_rates_arrive(model: RWKV7) -> None:
     asked = params(lr_init=3e-4, beta1=0.8, beta2=0.95, adam_eps=1e-6)
     optimizer = make_optimizer(model, asked, "cpu")
