@@ -68,7 +68,7 @@ QToolButton#small:hover { background: $hover; }
 QToolButton#small:focus { border: 1px solid $accent_text; }
 QToolButton#nav {
     background: transparent; border: 1px solid transparent; border-radius: 8px;
-    color: $muted; font-size: 12px; min-width: 68px; max-width: 68px; min-height: 54px; max-height: 54px;
+    color: $muted; font-size: 12px; min-width: 84px; max-width: 84px; min-height: 54px; max-height: 54px;
 }
 QToolButton#nav:hover { background: $hover; }
 QToolButton#nav:checked { background: $selected; color: $accent_text; }
@@ -170,6 +170,10 @@ QHeaderView::section {
     padding: 0 8px; min-height: 26px;
 }
 QPlainTextEdit#log { font-family: "Cascadia Mono", Consolas, "DejaVu Sans Mono", monospace; font-size: 12px; }
+QLineEdit#command_entry { font-family: "Cascadia Mono", Consolas, "DejaVu Sans Mono", monospace; }
+#setup_row { background: transparent; border: 1px solid transparent; border-radius: 6px; }
+#setup_row:hover { background: $hover; }
+#setup_row[chosen="yes"] { background: $selected; }
 QMenu { background: $card; border: 1px solid $border_strong; padding: 4px; }
 QMenu::item { padding: 6px 24px 6px 12px; border-radius: 4px; }
 QMenu::item:selected { background: $selected; }

@@ -27,6 +27,7 @@ from runner_gui.model.settings import Settings
 from runner_gui.model.shelf import ShelfEntry
 from runner_gui.model.workspace import Workspace, assets_folder
 from runner_gui.pages.about import AboutPage
+from runner_gui.pages.environment import EnvironmentPage
 from runner_gui.pages.models import ModelsPage
 from runner_gui.pages.runs import RunsPage
 from runner_gui.pages.settings import SettingsPage
@@ -38,7 +39,7 @@ from trainer.contract.errors import AppError
 from trainer.contract.run_folder import RunFolder
 
 LOG = logging.getLogger(__name__)
-PAGES = ("train", "runs", "models", "settings", "about")
+PAGES = ("train", "runs", "models", "environment", "settings", "about")
 FOOT = "settings"  # this page's entry and those behind it stand at the foot of the navigation
 SAVE_AFTER_MS = 500
 
@@ -53,6 +54,7 @@ class MainWindow(QMainWindow):
         self.train_page = TrainPage(workspace, settings, self.pipeline)
         self.runs_page = RunsPage(self.train_page.store)
         self.models_page = ModelsPage(workspace, settings.interpreter)
+        self.environment_page = EnvironmentPage(self.pipeline)
         self.settings_page, self.about_page = SettingsPage(workspace, settings), AboutPage()
         self._closing = self._loaded = False
         self._close_question: Question | None = None
@@ -76,7 +78,7 @@ class MainWindow(QMainWindow):
         self.nav: dict[str, QToolButton] = {}
         rail = QFrame()
         rail.setObjectName("rail")
-        rail.setFixedWidth(84)
+        rail.setFixedWidth(100)
         column = QVBoxLayout(rail)
         column.setContentsMargins(7, 16, 7, 12)
         column.setSpacing(4)
@@ -209,6 +211,7 @@ class MainWindow(QMainWindow):
         self.train_page.run_view.close_files()
         self.runs_page.close_files()
         self.models_page.close_files()
+        self.environment_page.close_shell()
         self.pipeline.close()
 
     def _open_run(self, folder: RunFolder) -> None:

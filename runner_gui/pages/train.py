@@ -11,7 +11,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
-from runner_gui.i18n import language_changed, tr
+from runner_gui.i18n import language_changed
 from runner_gui.model.form import FormState
 from runner_gui.model.readiness import Action, ReadinessFacts, next_action
 from runner_gui.model.run_store import RunInfo, RunStore
@@ -23,14 +23,13 @@ from runner_gui.pages.run_view import RunView
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
-from runner_gui.widgets.dialogs import ConsentDialog, ConsentItem, Question, stop_dialog
+from runner_gui.widgets.dialogs import Question, stop_dialog
 from runner_gui.widgets.stepper import StepItem, Stepper
 from runner_gui.widgets.welcome import Welcome
 from trainer.contract.errors import Problem
 from trainer.contract.events import Event
 from trainer.contract.run_folder import RunFolder
 from wsl_bootstrap.codes import Code
-from wsl_bootstrap.step import Plan
 
 LOG = logging.getLogger(__name__)
 WORK_KEYS = {
@@ -113,7 +112,6 @@ class TrainPage(QWidget):
         pipeline.run_ended.connect(self._on_run_ended)
         pipeline.warned.connect(lambda problem: self.banner.show_notice(Notice("warning", problem=problem)))
         pipeline.failed.connect(self._on_failed)
-        pipeline.consent_needed.connect(self._on_consent)
         pipeline.answering_changed.connect(self._on_answering)
         view.card.save_requested.connect(pipeline.save_now)
         view.card.pause_requested.connect(pipeline.pause)
@@ -380,18 +378,6 @@ class TrainPage(QWidget):
                 self.run_view.card.set_work(WORK_KEYS[view.id])
         self.stepper.show_steps(items)
         self._show_action()
-
-    def _on_consent(self, plans: tuple[Plan, ...]) -> None:
-        items = [
-            ConsentItem(tr(f"step.{plan.step_id}.name"), [" ".join(c) for c in plan.commands], plan.admin)
-            for plan in plans
-        ]
-        total = sum(plan.download_bytes for plan in plans)
-        dialog = ConsentDialog(items, fmt.size(total), self.window())
-        dialog.answered.connect(lambda answer: self.pipeline.answer_consent(answer == "allow"))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-        self._dialog = dialog
 
     # The form
 

@@ -31,10 +31,12 @@ class EngineWorker(QObject):
 
     Signals:
         said: a Transition or StepEvent.
+        looked: the plans for what is missing, after a look at every step.
         consent_needed: plans that cost something; the engine waits for `answer`.
     """
 
     said = Signal(object)
+    looked = Signal(object)
     consent_needed = Signal(object)
     _done = Signal(object)
 
@@ -86,6 +88,7 @@ class EngineWorker(QObject):
 
     def _probe_all(self) -> None:
         self._engine.probe_all()
+        self.looked.emit(self._engine.forecast())
 
     def _caught(self, work: Callable[[], Status | None]) -> tuple[Status | None, Problem | None]:
         """Do the work; nothing may vanish at the edge of the thread."""

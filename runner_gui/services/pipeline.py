@@ -33,6 +33,7 @@ from runner_gui.services.engine_worker import EngineWorker
 from runner_gui.services.jobs import WorkerJobs
 from runner_gui.services.outcome import LAST_LINES, JobOutcome
 from runner_gui.services.run_session import RunSession, remove_unborn
+from runner_gui.services.setup_follower import FIRST_STEP, LAST_STEP, SetupFollower
 from runner_gui.services.step_views import WAITS_FOR_PERSON, StepView, nodes, set_up_facts, view_of
 from runner_gui.services.stop_ladder import StopTimes
 from trainer.contract.errors import AppError, Problem
@@ -102,8 +103,9 @@ class Pipeline(QObject):
         self._convert = ConvertStep(self._jobs, "", workspace.cache / "data")
         self._train = TrainStep(self)
         self._merge = MergeStep(self._jobs, self._interpreter)
+        environment = current_environment()
         self._engine: Engine[SetupOptions] = Engine(
-            (self._convert, *setup_steps(current_environment()), self._train, self._merge),
+            (self._convert, *setup_steps(environment), self._train, self._merge),
             this_host(),
             SetupOptions(),
             Journal(workspace.journal_file),
@@ -114,6 +116,7 @@ class Pipeline(QObject):
         self._session: RunSession | None = None
         self._session_outcomes: queue.SimpleQueue[JobOutcome | None] | None = None
         self._worker = EngineWorker(self._engine, workspace.root, self)
+        self.setup = SetupFollower(self._engine, self._worker, environment.folder, self)
         self._was_busy = False
         self._closed = False
         self._run_folder: RunFolder | None = None
@@ -174,6 +177,10 @@ class Pipeline(QObject):
         params = TrainParams.model_validate(record.record.params)
         request = TrainRequest(run, tuple(commands.resume_args(run.path)))
         self._walk(params, lambda: request)
+
+    def set_up(self, until: str = LAST_STEP) -> None:
+        """Make what is missing of the environment, all of it or up to a step."""
+        self._submit(lambda: self._engine.run(self._worker.ask, since=FIRST_STEP, until=until), lambda: None)
 
     def attach(self, run: RunFolder) -> None:
         """Watch a run that a trainer holds already."""
@@ -254,7 +261,7 @@ class Pipeline(QObject):
         def work() -> Status | None:
             self._convert.request = convert
             self._train.request = None
-            if (obstacle := self._engine.run(self._worker.ask, until="smoke_test")) is not None:
+            if (obstacle := self._engine.run(self._worker.ask, until=LAST_STEP)) is not None:
                 return obstacle
             self._train.request = make_request()
             self._engine.probe("train")

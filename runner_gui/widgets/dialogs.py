@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
@@ -119,31 +118,6 @@ def stop_dialog(parent: QWidget, step: int | None) -> Question:
 def close_dialog(parent: QWidget) -> Question:
     """What becomes of the training when the window closes."""
     return Question("close", ("background", "save", "cancel"), parent)
-
-
-@dataclass(frozen=True, slots=True)
-class ConsentItem:
-    """One thing that set-up would do: its name, and the commands it runs."""
-
-    name: str
-    commands: Sequence[str] = ()
-    needs_admin: bool = False
-
-
-class ConsentDialog(Question):
-    """Shows what set-up is about to do before it does it."""
-
-    def __init__(self, items: Sequence[ConsentItem], size: str, parent: QWidget | None = None) -> None:
-        super().__init__("consent", ("allow", "refuse"), parent, size=size)
-        for item in items:
-            name = label("step_name", wrap=True)
-            name.setText(item.name + (f"  ({tr('consent.admin')})" if item.needs_admin else ""))
-            self.content.addWidget(name)
-            for command in item.commands:
-                line = label("caption", wrap=True)
-                line.setText(command)
-                line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-                self.content.addWidget(line)
 
 
 def facts_table(rows: Mapping[str, str]) -> QVBoxLayout:

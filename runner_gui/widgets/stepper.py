@@ -12,7 +12,7 @@ from runner_gui.i18n import language_changed, tr
 from runner_gui.widgets.controls import IconLabel, label, restyle
 
 # state of a step -> (icon, role, look of its name). Never colour alone: each has its own shape.
-_LOOKS: dict[str, tuple[str, str, str]] = {
+LOOKS: dict[str, tuple[str, str, str]] = {
     "unknown": ("ring", "muted", "waiting"),
     "probing": ("more", "accent_text", "waiting"),
     "satisfied": ("check", "green", "done"),
@@ -53,7 +53,7 @@ class _Node(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
     def show_step(self, item: StepItem) -> None:
-        icon, role, look = _LOOKS.get(item.state, _LOOKS["unknown"])
+        icon, role, look = LOOKS.get(item.state, LOOKS["unknown"])
         name, state = tr(item.name_key), tr(f"setup.state.{item.state}")
         self.icon.set_icon(icon, role)
         self.name.setText(name)

@@ -106,6 +106,12 @@ class FakeHost:
         exit_code, output = self._answer(argv)
         return Completed(tuple(argv), exit_code, output if exit_code == 0 else "", output, 0.01)
 
+    def command(self, argv: Sequence[str], cwd: Path | None = None) -> list[str]:
+        return list(argv)
+
+    def environment(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        return dict(env or {})
+
     def start(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> FakeProcess:

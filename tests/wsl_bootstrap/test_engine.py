@@ -175,6 +175,13 @@ def test_what_a_step_reports_reaches_listeners_until_they_leave(
     assert [h.payload for h in heard if isinstance(h, StepEvent)] == ["making a"]
 
 
+def test_a_walk_may_begin_later_and_end_earlier(host: Any, fakes: ModuleType, make: Make) -> None:
+    engine = make(*(fakes.FakeStep(host, name) for name in "abcd"))
+    assert engine.run(agree, since="b", until="c") is None
+    states = [status.state for status in engine.statuses()]
+    assert states == [State.MISSING, State.SATISFIED, State.SATISFIED, State.MISSING]
+
+
 def test_a_listener_that_fails_stops_nobody(
     host: Any, fakes: ModuleType, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,11 +24,13 @@ from runner_gui.model.series import CheckpointRow
 from runner_gui.model.settings import Settings
 from runner_gui.model.workspace import Workspace
 from runner_gui.widgets.banner import Notice
+from runner_gui.widgets.consent_dialog import ConsentDialog
 from runner_gui.widgets.controls import ElidedLabel
-from runner_gui.widgets.dialogs import ConsentDialog, ConsentItem, Question, close_dialog, stop_dialog
+from runner_gui.widgets.dialogs import Question, close_dialog, stop_dialog
 from runner_gui.widgets.merge_dialog import MergeDialog, MergeFacts
 from runner_gui.window import MainWindow
 from trainer.contract.errors import Problem
+from wsl_bootstrap.step import Plan
 
 PROJECT = Path(__file__).resolve().parents[3]
 SECONDS = 120_000
@@ -109,7 +111,7 @@ def test_nothing_is_cut_off(
     set_language(language)
     window.resize(*size)
     (window.train_page.panel.advanced if advanced else window.train_page.panel.simple).click()
-    for page in ("train", "runs", "models", "settings", "about"):
+    for page in ("train", "runs", "models", "environment", "settings", "about"):
         window.show_page(page)
         all_fits(window, qtbot)
     assert (window.width(), window.height()) == size
@@ -137,10 +139,12 @@ def test_the_running_page_is_not_cut_off_at_the_smallest_size(
 def test_no_dialog_is_cut_off(window: MainWindow, qtbot: QtBot, language: str, tmp_path: Path) -> None:
     set_language(language)
     facts = MergeFacts(tmp_path, 240, "base.pth", tmp_path / "out.pth", 10**9, 10**10, 32.0, 16)
+    command = ("pip", "install", "torch")
+    plan = Plan("torch_env", (command,), admin=True, reboot=True, download_bytes=2 * 10**9, disk_bytes=10**9)
     dialogs: list[Any] = [
         stop_dialog(window, 200),
         close_dialog(window),
-        ConsentDialog([ConsentItem("PyTorch", ["pip install torch"], True)], "2 GB", window),
+        ConsentDialog([plan], str(tmp_path), window),
         MergeDialog(facts, window),
     ]
     for dialog in dialogs:
@@ -166,7 +170,7 @@ def test_another_language_reaches_every_visible_word(window: MainWindow, qtbot: 
 def test_no_widget_shows_a_key(window: MainWindow, qtbot: QtBot, language: str) -> None:
     set_language(language)
     window.train_page.panel.advanced.click()
-    for page in ("train", "runs", "models", "settings", "about"):
+    for page in ("train", "runs", "models", "environment", "settings", "about"):
         window.show_page(page)
         qtbot.wait(30)
         keys = set(catalogue(language))
