@@ -223,8 +223,8 @@ def _native_model(path: Path, adapter: Path | None, device: str, precision: str,
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     model = load_model(path, dtype=dtype, device=device)
     if adapter is not None:
-        from trainer.adapters.files import check_fits, read_adapter
         from trainer.adapters.attach import attach_adapter
+        from trainer.adapters.files import check_fits, read_adapter
 
         found = read_adapter(adapter)
         check_fits(found, open_checkpoint(path).infos, path)
