@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainer.contract.errors import InputError
 from trainer.models.loading import load_model
 
 # The package is configured by environment variables before it is imported: processes of their own run it.
@@ -55,15 +56,18 @@ CASES = {
     "5.2": Case(17, "5.2", {}),
     "5.2, one token": Case(1, "5.2", {"head_size": 64, "n_embd": 128}),
     "5.2, width 192, odd ffn": Case(16, "5.2", {**WIDE, "dim_ffn": 96, "vocab": 77}),
+    "5.2, head size 128": Case(15, "5.2", {"head_size": 128, "n_embd": 256}),
     "5.2, long": Case(1000, "5.2", {"n_embd": 96}),
     "6": Case(17, "6", {}),
     "6, one token": Case(1, "6", {"n_layer": 3}),
     "6, head size 64": Case(15, "6", {"head_size": 64, "n_embd": 128}),
+    "6, head size 128": Case(17, "6", {"head_size": 128, "n_embd": 256}),
     "6, width 192, odd ranks": Case(16, "6", {**WIDE, "ranks": {"mix": 24, "decay": 40}}),
     "6, Pile vocabulary": Case(33, "6", {"vocab": 50277}),
     "6, long": Case(1000, "6", {"n_embd": 96}),
     "7, head size 32": Case(15, "7", {}),
     "7, head size 64": Case(16, "7", {"head_size": 64, "n_embd": 128}),
+    "7, head size 128": Case(17, "7", {"head_size": 128, "n_embd": 256}),
     "7, width 192, odd ranks": Case(17, "7", {**WIDE, "ranks": {"w": 24, "a": 40, "v": 24, "g": 40}}),
     "7, Pile vocabulary": Case(33, "7", {"vocab": 50277, "n_layer": 1}),
     "7, no v in layer 0": Case(40, "7", {"layer0_v": False}),
@@ -124,3 +128,34 @@ def test_bf16_stays_near_fp32(name: str, by_package: dict[str, tuple[Path, Tenso
         got = model.logits(hidden)[0].float()
     assert (hidden.dtype, state[0].wkv.dtype) == (torch.bfloat16, torch.float32)
     assert float((got - expected).norm() / expected.norm()) < 0.03
+
+
+CONVERT = """
+import sys
+from rwkv.model import RWKV
+
+source, strategy, out = sys.argv[1:]
+RWKV(model=source.removesuffix(".pth"), strategy=strategy, convert_and_save_and_exit=out)
+"""
+
+
+@pytest.mark.parametrize(("generation", "strategy"), [("4", "cpu fp32"), ("6", "cpu fp32i8")])
+def test_what_the_package_has_converted_is_refused_as_that(
+    tmp_path: Path, make_checkpoint: Callable[..., Any], generation: str, strategy: str
+) -> None:
+    """Transposed, rescaled and perhaps quantised: a model to run, not one to train."""
+    source, out = tmp_path / "m.pth", tmp_path / "converted.pth"
+    make_checkpoint(source, generation)
+    environment = {**os.environ, "RWKV_V7_ON": "0", "RWKV_JIT_ON": "0", "RWKV_CUDA_ON": "0"}
+    command = [sys.executable, "-c", CONVERT, str(source), strategy, str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(InputError) as caught:
+        load_model(out)
+    assert caught.value.code == "model_variant"
+    assert "convert" in caught.value.problem.args["variant"]
+    # Nor does it pass for a model without the package's marks.
+    tensors = {k: v for k, v in torch.load(out, weights_only=True).items() if isinstance(v, torch.Tensor)}
+    torch.save(tensors, tmp_path / "unmarked.pth")
+    with pytest.raises(InputError):
+        load_model(tmp_path / "unmarked.pth")

@@ -163,6 +163,9 @@ def test_quantised_converted_and_foreign_types_are_refused(checkpoint_tensors: A
     for dtype in ("uint8", "int8", "fp8_e4m3"):
         error = refusal({**infos, name: TensorInfo(dtype, (64, 64), 4096)})
         assert (error.code, error.problem.args["variant"]) == ("model_variant", f"quantised ({dtype})")
+    for mark in ("_mx", "_ry", ".absmax", ".quant_state.bitsandbytes__nf4"):
+        error = refusal({**infos, f"{name}{mark}": TensorInfo("fp32", (64,), 256)})
+        assert (error.code, error.problem.args["variant"]) == ("model_variant", "quantised"), mark
     assert refusal({**infos, name: TensorInfo("fp64", (64, 64), 0)}).problem.args["variant"] == "fp64"
     converted = refusal(infos_of(checkpoint_tensors("5.2")), ("_strategy", "_version", "_rescale_layer"))
     assert converted.code == "model_variant"
