@@ -136,6 +136,7 @@ REGISTRY: dict[str, CodeSpec] = {
     "torch_broken": CodeSpec(_WARNING, ("detail",)),
     "torch_misfit": CodeSpec(_WARNING, ("version", "gpu")),
     "torch_gpu_unseen": CodeSpec(_WARNING, ("version", "gpu"), (_RECHECK,)),
+    "copy_failed": CodeSpec(_ERROR, ("file", "detail"), (_RETRY, _LOG)),
     # the proof
     "smoke_not_run": CodeSpec(_INFO),
     "smoke_failed": CodeSpec(_ERROR, ("failed", "detail"), (_RETRY, _LOG)),
