@@ -85,6 +85,14 @@ def test_packed_as_bitsandbytes_packs() -> None:
     assert QuantisedWeight(W, "nf4").codes.unique().tolist() == [0x0F]
 
 
+@pytest.mark.parametrize("shape", [(7, 100), (64, 192)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_of_bitsandbytes_decodes_the_same(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    kernels = pytest.importorskip("bitsandbytes").functional
+    weight = QuantisedWeight(matrix(*shape), "nf4")
+    assert torch.equal(weight._decoded_by(kernels, dtype), weight.dense(dtype))
+
+
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_a_models_projections_and_nothing_else(
     make_checkpoint: Callable[..., Any], tmp_path: Path, generation: str
