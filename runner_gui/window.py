@@ -50,6 +50,7 @@ class MainWindow(QMainWindow):
     def __init__(self, workspace: Workspace, settings: Settings) -> None:
         super().__init__()
         self.workspace, self.settings = workspace, settings
+        workspace.use_models_folder(settings.models_folder)
         self.pipeline = Pipeline(workspace, settings, self)
         self.train_page = TrainPage(workspace, settings, self.pipeline)
         self.runs_page = RunsPage(self.train_page.store)
@@ -115,6 +116,7 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         self.settings_page.language_chosen.connect(self._on_language)
         self.settings_page.theme_chosen.connect(self._on_theme)
+        self.settings_page.models_folder_chosen.connect(self._on_models_folder)
         self.train_page.form_changed.connect(self._save_timer.start)
         self.train_page.training_changed.connect(lambda _: self.retranslate())
         self.pipeline.run_ended.connect(self._on_run_ended)
@@ -246,6 +248,10 @@ class MainWindow(QMainWindow):
     def _on_theme(self, choice: str) -> None:
         self.settings.theme = choice  # type: ignore[assignment]
         theme.theme.apply(choice)  # type: ignore[arg-type]
+        self._save_timer.start()
+
+    def _on_models_folder(self, folder: str) -> None:
+        self.settings.models_folder = folder
         self._save_timer.start()
 
     def _tint(self) -> None:

@@ -17,7 +17,10 @@ RECENT_LIMIT = 10
 
 
 class Settings(BaseModel):
-    """What the window remembers between starts. `interpreter` "" means the app's own Python."""
+    """What the window remembers between starts.
+
+    `interpreter` "" means the app's own Python, `models_folder` "" that of the work folder.
+    """
 
     model_config = ConfigDict(extra="ignore", validate_assignment=True)
 
@@ -30,6 +33,7 @@ class Settings(BaseModel):
     recent_data: list[str] = Field(default_factory=list)
     recent_models: list[str] = Field(default_factory=list)
     interpreter: str = ""
+    models_folder: str = ""
 
     def note_data(self, path: str) -> None:
         """Put a data path in front of the recent ones."""

@@ -42,10 +42,14 @@ class Workspace:
     def __init__(self, root: Path | None = None) -> None:
         self.root = Path(root).absolute() if root is not None else default_root()
         self.runs = self.root / "runs"
-        self.models = self.root / "models"
+        self.own_models = self.models = self.root / "models"
         self.cache = self.root / "cache"
         self.journal_file = self.root / "journal.json"
         self.settings_file = self.root / "settings.json"
+
+    def use_models_folder(self, folder: str) -> None:
+        """Models lie here from now on, merged ones too; "" means the work folder's own. Nothing is moved."""
+        self.models = Path(folder).expanduser().absolute() if folder else self.own_models
 
     def prepare(self) -> None:
         """Make the folders that are not there.

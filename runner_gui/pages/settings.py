@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from PySide6.QtCore import QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from runner_gui.i18n import LANGUAGE_NAMES, language_changed, tr
 from runner_gui.model.settings import Settings
 from runner_gui.model.workspace import Workspace
 from runner_gui.widgets.controls import CalmComboBox, Card, ElidedLabel, button, label, row
+
+NAMES = ("language", "theme", "models", "folder")
 
 
 class SettingsPage(QWidget):
@@ -17,10 +19,12 @@ class SettingsPage(QWidget):
 
     Signals:
         language_chosen(str), theme_chosen(str): another one was chosen.
+        models_folder_chosen(str): models are to lie in this folder; "" means the work folder's own.
     """
 
     language_chosen = Signal(str)
     theme_chosen = Signal(str)
+    models_folder_chosen = Signal(str)
 
     def __init__(self, workspace: Workspace, settings: Settings, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -34,11 +38,13 @@ class SettingsPage(QWidget):
             self.theme.addItem("", name)
         self.language.setCurrentIndex(self.language.findData(settings.language))
         self.theme.setCurrentIndex(self.theme.findData(settings.theme))
-        self.names = {name: label("step_name") for name in ("language", "theme", "folder")}
-        self.helps = {name: label("help", wrap=True) for name in ("language", "theme", "folder")}
+        self.names = {name: label("step_name") for name in NAMES}
+        self.helps = {name: label("help", wrap=True) for name in NAMES}
         self.folder = ElidedLabel()
         self.folder.set_full_text(str(workspace.root))
         self.open = button()
+        self.models = ElidedLabel()
+        self.choose, self.reset = button(), button("link")
         self._lay_out()
         self.language.currentIndexChanged.connect(
             lambda i: self.language_chosen.emit(self.language.itemData(i))
@@ -47,6 +53,8 @@ class SettingsPage(QWidget):
         self.open.clicked.connect(
             lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._workspace.root)))
         )
+        self.choose.clicked.connect(self._choose_models)
+        self.reset.clicked.connect(lambda: self.take_models_folder(""))
         language_changed.connect(self.retranslate)
         self.retranslate()
 
@@ -59,6 +67,10 @@ class SettingsPage(QWidget):
         for name, field in (("language", self.language), ("theme", self.theme)):
             field.setFixedWidth(200)
             card.body.addLayout(self._line(name, field))
+        buttons = QWidget()
+        buttons.setLayout(row(self.reset, self.choose))
+        card.body.addLayout(self._line("models", buttons))
+        card.body.addWidget(self.models)
         card.body.addLayout(self._line("folder", self.open))
         card.body.addWidget(self.folder)
         column = QVBoxLayout(self)
@@ -81,6 +93,21 @@ class SettingsPage(QWidget):
         line.addWidget(field)
         return line
 
+    def _choose_models(self) -> None:
+        title, start = tr("settings.models"), str(self._workspace.models)
+        if chosen := QFileDialog.getExistingDirectory(self.window(), title, start):
+            self.take_models_folder(chosen)
+
+    def take_models_folder(self, folder: str) -> None:
+        """Models lie in this folder from now on."""
+        self._workspace.use_models_folder(folder)
+        self.models_folder_chosen.emit(folder)
+        self._show_models()
+
+    def _show_models(self) -> None:
+        self.models.set_full_text(str(self._workspace.models))
+        self.reset.setVisible(self._workspace.models != self._workspace.own_models)
+
     def retranslate(self) -> None:
         self.heading.setText(tr("page.settings"))
         self.language.setItemText(0, tr("settings.system"))
@@ -90,3 +117,6 @@ class SettingsPage(QWidget):
             shown.setText(tr(f"settings.{name}"))
             self.helps[name].setText(tr(f"settings.{name}_help"))
         self.open.setText(tr("settings.open"))
+        self.choose.setText(tr("settings.choose"))
+        self.reset.setText(tr("settings.reset"))
+        self._show_models()

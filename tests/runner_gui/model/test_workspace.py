@@ -77,3 +77,14 @@ def test_the_bundled_sample_is_found_and_its_parameters_are_valid(tmp_path: Path
     assert set(style) == {"en", "zh"}
     _, problems = check({"base_model": "any", **workspace.demo_params()})
     assert [p for p in problems if p.severity == "error"] == []
+
+
+def test_models_may_lie_elsewhere(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    workspace.use_models_folder(str(tmp_path / "大 disk"))
+    workspace.prepare()
+    (tmp_path / "大 disk" / "a.pth").touch()
+    assert workspace.base_models()[0] == tmp_path / "大 disk" / "a.pth"
+    assert workspace.merged_model_path(Path("b.pth"), "r", 5).parent == tmp_path / "大 disk"
+    workspace.use_models_folder("")
+    assert workspace.models == tmp_path / "w" / "models"

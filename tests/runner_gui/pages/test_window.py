@@ -460,3 +460,15 @@ def _events(window: MainWindow) -> list[Any]:
 
     assert window.train_page.run_view.folder is not None
     return read_events(window.train_page.run_view.folder.events)[0]
+
+
+def test_the_models_folder_is_kept_and_used(window: MainWindow, tmp_path: Path) -> None:
+    page = window.settings_page
+    assert not page.reset.isVisibleTo(page)
+    page.take_models_folder(str(tmp_path / "elsewhere"))
+    assert page.models.full_text() == str(tmp_path / "elsewhere")
+    window.save_settings()
+    stored = settings_file.load(window.workspace.settings_file)
+    assert stored.models_folder == str(tmp_path / "elsewhere")
+    page.reset.click()
+    assert window.workspace.models == window.workspace.root / "models"
