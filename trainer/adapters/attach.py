@@ -11,18 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from trainer.adapters.adapted import Adapted
+from trainer.adapters.bat import BatInLinear, BatOutLinear
 from trainer.adapters.dora import DoraLinear
-from trainer.adapters.leaves import STATE, Kind, by_module, kind_of, split
+from trainer.adapters.leaves import STATE, Kind, by_module, kind_of, sizes, split
 from trainer.adapters.lora import LoraLinear
 from trainer.adapters.miss import MissLinear
 from trainer.adapters.pissa import PissaLinear
-from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import InputError
 from trainer.models.layouts import PROJECTIONS
 from trainer.models.skeleton import RWKV, replace_module
 
 # What a file's leaves make, and, by method, what is trained.
-KINDS: dict[Kind, type[Adapted]] = {"lora": LoraLinear, "dora": DoraLinear, "miss": MissLinear}
+KINDS: dict[Kind, type[Adapted]] = {
+    "lora": LoraLinear,
+    "dora": DoraLinear,
+    "miss": MissLinear,
+    "bat_in": BatInLinear,
+    "bat_out": BatOutLinear,
+}
 METHODS: dict[str, type[Adapted]] = {**KINDS, "pissa": PissaLinear}
 _FULL_PARTS = {
     "time": re.compile(
@@ -117,7 +123,7 @@ class AdapterLike(Protocol):
     @property
     def tensors(self) -> Mapping[str, Tensor]: ...
     @property
-    def meta(self) -> AdapterMeta | None: ...
+    def alpha(self) -> float | None: ...
     @property
     def path(self) -> Path: ...
 
@@ -128,13 +134,13 @@ def attach_adapter(model: RWKV, adapter: AdapterLike, *, alpha: float | None = N
 
     Args:
         adapter: already checked against the base (`trainer.adapters.files.check_fits`).
-        alpha: for files without metadata; the metadata's alpha is used where there is one.
+        alpha: for files that do not tell theirs.
 
     Raises:
         InputError: `adapter_alpha_unknown`.
     """
-    if adapter.meta is not None and adapter.meta.alpha is not None:
-        alpha = adapter.meta.alpha
+    if adapter.alpha is not None:
+        alpha = adapter.alpha
     for module, names in by_module(adapter.tensors).items():
         leaves = {leaf: adapter.tensors[f"{module}.{leaf}"] for leaf in names}
         _load(model, module, leaves, alpha, adapter.path)
@@ -149,12 +155,12 @@ def attach_adapter(model: RWKV, adapter: AdapterLike, *, alpha: float | None = N
 def _load(model: RWKV, module: str, leaves: Mapping[str, Tensor], alpha: float | None, path: Path) -> None:
     """Into the module as it is, or else into a new one of the leaves' kind."""
     adapted = model.get_submodule(module)
-    shapes = {leaf: tensor.shape for leaf, tensor in leaves.items()}
+    shapes = {leaf: tuple(tensor.shape) for leaf, tensor in leaves.items()}
     if not isinstance(adapted, Adapted) or shapes != {k: v.shape for k, v in adapted.leaves().items()}:
         kind = kind_of(leaves)
         assert kind is not None, "files are checked as they are read"
-        r = len(leaves["lora_A"] if kind != "miss" else leaves["disha"])
-        if alpha is None and kind != "miss":
+        r = (sizes(shapes) or {})["r"]
+        if alpha is None and "lora_A" in leaves:
             raise InputError("adapter_alpha_unknown", path=str(path), r=r)
         adapted = _adapt(model, module, KINDS[kind], r, alpha or 0.0, 0.0)
     adapted.load(leaves)

@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-Kind = Literal["lora", "dora", "miss"]
+Kind = Literal["lora", "dora", "miss", "bat_in", "bat_out"]
 # Dimensions: "r" is the rank; "out" and "in" are those of the projection's weight [out, in].
 LEAVES: dict[str, tuple[str, ...]] = {
     "lora_A": ("r", "in"),
     "lora_B": ("out", "r"),
     "lora_M": ("out",),
     "disha": ("r", "out"),
+    "bat_in": ("in/r", "r", "r"),
+    "bat_out": ("out/r", "r", "r"),
 }
 KINDS: dict[Kind, frozenset[str]] = {
     "lora": frozenset({"lora_A", "lora_B"}),
     "dora": frozenset({"lora_A", "lora_B", "lora_M"}),
     "miss": frozenset({"disha"}),
+    "bat_in": frozenset({"bat_in"}),
+    "bat_out": frozenset({"bat_out"}),
 }
 STATE = "time_state"
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainer.adapters import package_logits
 from trainer.adapters.attach import attach_adapter
-from trainer.adapters.files import read_adapter
+from trainer.adapters.files import AdapterFile
 from trainer.contract.errors import AppError, Problem
 from trainer.models.layouts import ModelSpec
 from trainer.models.loading import load_model
@@ -39,17 +39,18 @@ class LogitsCheck:
 
     Attributes:
         package: merged file, our model against the package `rwkv`.
-        base_and_adapter: merged file against base + adapter: what rounding changed.
+        base_and_adapter: merged file against base + adapter: what rounding changed; None where no single
+            adapter as it is makes the merged model.
     """
 
     package: float
-    base_and_adapter: float
+    base_and_adapter: float | None
 
 
 def compare_logits(
     merged: Path,
     base: Path,
-    adapter: Path,
+    adapter: AdapterFile | None,
     spec: ModelSpec,
     alpha: float | None,
     quant: Quant | None,
@@ -58,7 +59,8 @@ def compare_logits(
     """Run a short prompt through the merged file and through base + adapter, in fp32 on the CPU.
 
     Args:
-        alpha: for an adapter without metadata. quant: of the base, if the adapter was added to that.
+        adapter: the only one, added whole; None for anything else.
+        alpha: for an adapter that does not tell it. quant: of the base, if the adapter was added to that.
 
     Returns:
         The differences, or the warning `merge_verify_skipped` with what stood in the way.
@@ -75,10 +77,13 @@ def compare_logits(
     by_package = _package_logits(merged, spec.generation, tokens, check_stop)
     by_merged = _own_logits(load_model(merged), tokens)
     check_stop()
-    both = load_model(base, quant=quant)
-    attach_adapter(both, read_adapter(adapter), alpha=alpha)
-    by_both = _own_logits(both, tokens)
-    check = LogitsCheck(_difference(by_package, by_merged), _difference(by_merged, by_both))
+    by_both = None
+    if adapter is not None:
+        both = load_model(base, quant=quant)
+        attach_adapter(both, adapter.load(), alpha=alpha)
+        by_both = _own_logits(both, tokens)
+    from_both = None if by_both is None else _difference(by_merged, by_both)
+    check = LogitsCheck(_difference(by_package, by_merged), from_both)
     if not check.package <= PACKAGE_TOLERANCE:
         raise AppError("merge_verify_failed", tensor=f"logits, {check.package:.1e}")
     return check

@@ -1,4 +1,4 @@
-"""Merging an adapter into its base: fp32 arithmetic, one rounding, a few megabytes at a time.
+"""Merging adapters into their base: fp32 arithmetic, one rounding, a few megabytes at a time.
 
 Each kind of adapter says what becomes of a weight's rows; tensors that were trained in full replace the
 base's. The base's key order and element types stay, so that every tool that reads the base reads the merged
@@ -7,43 +7,53 @@ model. Tuned states follow behind its keys, where tools of RWKV-5 and 6 look for
 
 from __future__ import annotations
 
-import math
 import os
-import secrets
 import shutil
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from trainer.adapters.attach import KINDS
-from trainer.adapters.files import AdapterFile, check_fits, open_adapter
-from trainer.adapters.leaves import STATE, by_module, kind_of
+from trainer.adapters.files import AdapterFile, check_fits, open_adapter, recognised
+from trainer.adapters.leaves import STATE
+from trainer.adapters.leftovers import remove_leftovers, unfinished
 from trainer.adapters.logits import LogitsCheck, compare_logits
+from trainer.adapters.outputs import Output, Tally, check_written, plan_output
+from trainer.adapters.updates import Merged, Part
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import AppError, InputError, Problem
 from trainer.contract.files import disk_error, fsync_folder
-from trainer.models.checkpoint import CheckpointFile, TensorInfo, as_tensor, open_checkpoint
-from trainer.models.layouts import is_projection, optional_shapes
-from trainer.models.pth_writer import PthWriter, TensorPlan
-from trainer.models.quantised import Quant, QuantisedWeight
+from trainer.models.checkpoint import CheckpointFile, open_checkpoint
+from trainer.models.layouts import optional_shapes
+from trainer.models.quantised import Quant
 from trainer.models.spec import ModelSpec, detect_file
-from trainer.models.stored import DTYPES
 
-BLOCK_ELEMENTS = 1024 * 1024
-OUTPUT_DTYPES = ("bf16", "fp16", "fp32")
+OUTPUT_DTYPES = ("bf16", "fp16", "fp32", "q8_0")
 _SPARE_BYTES = 4 * 1024 * 1024
 
 Progress = Callable[[str, int, int], None]
+FilePath = str | os.PathLike[str]
 
 
 class MergeStoppedError(Exception):
     """The caller asked to stop; nothing was left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """An adapter to merge.
+
+    Attributes:
+        strength: 0 leaves the base as it is, 1 is what was trained; more overdoes it.
+        alpha: of training, for files that do not tell it.
+        pissa_init: what a PiSSA of RWKV-PEFT started from, where it is not beside the adapter.
+    """
+
+    adapter: FilePath
+    strength: float = 1.0
+    alpha: float | None = None
+    pissa_init: FilePath | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +63,10 @@ class MergeReport:
     Attributes:
         output_bytes: size of the merged file.
         tensors: in the file; `changed`: those that differ from the base's.
-        alpha: that was used; None where nothing is scaled by it.
-        quant: of the weights that the adapter was added to; None for the base's own.
+        adapters: of each, what it was taken for and how it was added.
+        lora_matrices: projections that were adapted, by whatever method.
+        alpha: of the only adapter; None where nothing is scaled by it, or where there are several.
+        quant: of the weights that the adapters were added to; None for the base's own.
         lost_share: norm of what rounding took, |(W' - W) - update| / |update|, over all touched tensors.
         max_change: the largest |W' - W| of any element.
         logits: how far the logits of the merged model are from others; None if they were not compared.
@@ -65,6 +77,7 @@ class MergeReport:
     output_bytes: int
     tensors: int
     changed: int
+    adapters: tuple[Problem, ...]
     lora_matrices: int
     alpha: float | None
     quant: str | None
@@ -76,53 +89,34 @@ class MergeReport:
     warnings: tuple[Problem, ...]
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Sums over the elements that the adapter touches."""
-
-    update: float = 0.0
-    lost: float = 0.0
-    max_change: float = 0.0
-    changed: set[str] = field(default_factory=set)
-
-    def add(self, name: str, before: Tensor, wanted: Tensor, after: Tensor) -> None:
-        """All fp32, of one block: the base's values, the exact new ones, the rounded new ones."""
-        change, update = after - before, wanted - before
-        self.max_change = max(self.max_change, change.abs().max().item())
-        if change.any():
-            self.changed.add(name)
-        self.update += update.square().sum(dtype=torch.float64).item()
-        self.lost += (change - update).square().sum(dtype=torch.float64).item()
-
-    @property
-    def lost_share(self) -> float:
-        return math.sqrt(self.lost / self.update) if self.update else 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class _Job:
     """Everything that was decided before the first byte is written."""
 
-    base: CheckpointFile
+    merged: Merged
     spec: ModelSpec
-    adapter: AdapterFile
-    alpha: float | None
-    quant: Quant | None
-    plan: dict[str, TensorPlan]
-    modules: dict[str, frozenset[str]]
+    output: Output
     warnings: tuple[Problem, ...]
 
     @property
-    def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.plan.values())
+    def parts(self) -> tuple[Part, ...]:
+        return self.merged.parts
+
+    @property
+    def only_adapter(self) -> AdapterFile | None:
+        """The adapter, where base and adapter as they are make the merged model."""
+        (part, *others) = self.parts
+        whole = not others and part.strength == 1.0 and part.layers is None
+        return part.adapter if whole else None
 
 
 def merge(
-    base: str | os.PathLike[str],
-    adapter: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    base: FilePath,
+    adapters: FilePath | Sequence[Addition],
+    output: FilePath,
     *,
     alpha: float | None = None,
+    layers: frozenset[int] | None = None,
     dtype: str | None = None,
     onto_quantised: bool = False,
     verify: bool = True,
@@ -130,51 +124,61 @@ def merge(
     on_warning: Callable[[Problem], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> MergeReport:
-    """Write the merged model as a new .pth; it appears whole and checked, or not at all.
+    """Write the merged model as a new file; it appears whole and checked, or not at all.
 
     Args:
-        base: .pth or .safetensors. adapter: ours or another RWKV trainer's LoRA.
-        output: must not exist.
-        alpha: of training, for files without metadata; the metadata wins where there is any.
-        dtype: "bf16", "fp16" or "fp32" for all tensors; None keeps each tensor's own.
+        base: .pth or .safetensors. adapters: one of any tool's, or several with how each is added.
+        output: must not exist; its name says .pth, .safetensors or .gguf.
+        alpha: as in `Addition`, for a single adapter.
+        layers: change these blocks only, and nothing beside them.
+        dtype: of `OUTPUT_DTYPES`, for all tensors ("q8_0" in .gguf only); None keeps each tensor's own, and
+            is fp16 in .gguf.
         onto_quantised: for an adapter of a quantised base: add it to those weights, decoded, which gives the
             very model that was trained, and not to the base's own.
         verify: compare logits with the package `rwkv` and with base + adapter where memory allows. That every
             tensor reads back as it was written is always checked.
         on_progress: called with "merging" or "verifying", bytes done, bytes in all.
+        on_warning: called with each problem, and with what each of other tools' adapters was taken for.
         should_stop: asked after every block.
 
     Raises:
-        InputError: the base, the adapter, their fit, `adapter_alpha_unknown`, `merge_output_exists`,
+        InputError: the base, an adapter, their fit, `adapter_alpha_unknown`, `merge_output_exists`,
+            `merge_format`, `merge_layers`, `merge_quantised` (adapters of differently quantised bases),
             `merge_state` (a tuned state of a generation whose tools keep it in a file of its own).
         AppError: `disk_full`, `not_writable`, `merge_verify_failed`.
         MergeStoppedError: `should_stop` said so.
     """
     started_s = time.monotonic()
     output = Path(output)
+    if isinstance(adapters, (str, os.PathLike)):
+        adapters = [Addition(adapters, alpha=alpha)]
     tick = _Ticker(on_progress, should_stop)
-    job = _prepare(Path(base), Path(adapter), output, alpha, dtype, onto_quantised, tick)
+    job = _prepare(Path(base), adapters, output, layers, dtype, onto_quantised, tick)
+    taken_for = tuple(recognised(part.adapter) for part in job.parts)
     warnings = list(job.warnings)
-    for warning in warnings:
-        _tell(on_warning, warning)
-    tally = _Tally()
-    with _unfinished(output) as part:
-        checksums = _write(job, part, tally, tick)
-        _read_back(part, checksums, job.nbytes, tick)
+    others = [told for told, part in zip(taken_for, job.parts, strict=True) if part.adapter.meta is None]
+    for problem in (*others, *warnings):
+        _tell(on_warning, problem)
+    tally = Tally()
+    with _making(output) as unnamed:
+        checksums = job.output.write(unnamed, tally, tick.phase("merging", job.output.nbytes))
+        check_written(job.output, unnamed, checksums, tick.phase("verifying", job.output.nbytes))
         logits = None
         if verify:
-            logits = compare_logits(
-                part, job.base.path, job.adapter.file.path, job.spec, job.alpha, job.quant, tick.check_stop
-            )
-            if isinstance(logits, Problem):
-                warnings.append(logits)
-                _tell(on_warning, logits)
-                logits = None
-        _publish(part, output)
+            compared = _compare(job, unnamed, tick)
+            if isinstance(compared, Problem):
+                warnings.append(compared)
+                _tell(on_warning, compared)
+            else:
+                logits = compared
+        _publish(unnamed, output)
     return MergeReport(
-        output, output.stat().st_size, len(job.plan), len(tally.changed),
-        len(job.modules), job.alpha, job.quant, dtype or job.spec.dtype,
-        tally.lost_share, tally.max_change, time.monotonic() - started_s, logits, tuple(warnings),
+        output=output, output_bytes=output.stat().st_size, tensors=job.output.tensors,
+        changed=len(tally.changed), adapters=taken_for,
+        lora_matrices=len({module for part in job.parts for module in part.modules}),
+        alpha=job.parts[0].alpha if len(job.parts) == 1 else None, quant=job.merged.quant,
+        dtype=job.output.dtype, lost_share=tally.lost_share, max_change=tally.max_change,
+        seconds=time.monotonic() - started_s, logits=logits, warnings=tuple(warnings),
     )  # fmt: skip
 
 
@@ -184,10 +188,18 @@ class _Ticker:
     def __init__(self, on_progress: Progress | None, should_stop: Callable[[], bool] | None) -> None:
         self._on_progress, self._should_stop = on_progress, should_stop
 
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        self.check_stop()
-        if self._on_progress is not None:
-            self._on_progress(phase, done, total)
+    def phase(self, name: str, total: int) -> Callable[[int], None]:
+        """What is to be called with the bytes that went by in a phase."""
+        done = 0
+
+        def passed(nbytes: int) -> None:
+            nonlocal done
+            done += nbytes
+            self.check_stop()
+            if self._on_progress is not None:
+                self._on_progress(name, done, total)
+
+        return passed
 
     def check_stop(self) -> None:
         if self._should_stop is not None and self._should_stop():
@@ -199,11 +211,21 @@ def _tell(on_warning: Callable[[Problem], None] | None, problem: Problem) -> Non
         on_warning(problem)
 
 
+def _compare(job: _Job, path: Path, tick: _Ticker) -> LogitsCheck | Problem:
+    if path.suffix == ".gguf":
+        return Problem("merge_verify_skipped", {"reason": "GGUF"})
+    adapter = job.only_adapter
+    alpha = job.parts[0].alpha
+    return compare_logits(
+        path, job.merged.base.path, adapter, job.spec, alpha, job.merged.quant, tick.check_stop
+    )
+
+
 def _prepare(
     base: Path,
-    adapter: Path,
+    additions: Sequence[Addition],
     output: Path,
-    alpha: float | None,
+    layers: frozenset[int] | None,
     dtype: str | None,
     onto_quantised: bool,
     tick: _Ticker,
@@ -213,38 +235,44 @@ def _prepare(
         raise InputError("merge_output_exists", path=str(output))
     base_file = open_checkpoint(base)
     spec = detect_file(base_file)
-    adapter_file = open_adapter(adapter)
-    check_fits(adapter_file, base_file.infos, base)
+    if layers is not None and (beyond := sorted(layer for layer in layers if layer >= spec.n_layer)):
+        raise InputError("merge_layers", layer=beyond[0], last=spec.n_layer - 1)
+    parts: list[Part] = []
     warnings: list[Problem] = []
-    meta = adapter_file.meta
+    for addition in additions:
+        adapter = open_adapter(addition.adapter, addition.pissa_init)
+        check_fits(adapter, base_file.infos, base)
+        _require_place_for_states(adapter, spec, output)
+        warnings += _doubts(adapter, base_file, addition.alpha, onto_quantised, tick)
+        parts.append(Part(adapter, addition.strength, _alpha(adapter, addition.alpha), layers))
+    quant = _quant([part.adapter for part in parts]) if onto_quantised else None
+    merged = Merged(base_file, tuple(parts), quant)
+    planned = plan_output(output, merged, spec, dtype)
+    _require_space(output, planned.nbytes)
+    return _Job(merged, spec, planned, tuple(warnings))
+
+
+def _require_place_for_states(adapter: AdapterFile, spec: ModelSpec, output: Path) -> None:
+    """Tools of RWKV-5 and 6 read states from a .pth; nothing reads them from elsewhere."""
+    states = {name for name in adapter.tensors if name.endswith(STATE)}
+    places = set() if output.suffix == ".gguf" else optional_shapes(spec).keys()
+    if states - places:
+        raise InputError("merge_state", path=str(adapter.path), generation=spec.generation)
+
+
+def _doubts(
+    adapter: AdapterFile, base: CheckpointFile, alpha: float | None, onto_quantised: bool, tick: _Ticker
+) -> Iterator[Problem]:
+    """What a person should know before an adapter is added."""
+    meta = adapter.meta
     if meta is not None:
-        if meta.generation.partition(".")[0] != spec.generation.partition(".")[0]:
-            described = f"RWKV-{meta.generation}"
-            raise InputError("adapter_mismatch", path=str(adapter), tensors=described, base=str(base))
-        if not _is_base_of(meta, base_file, tick):
-            names = {"adapter_base": meta.base_name, "base": base.name}
-            warnings.append(Problem("adapter_base_differs", names))
+        if not _is_base_of(meta, base, tick):
+            names = {"adapter_base": meta.base_name, "base": base.path.name}
+            yield Problem("adapter_base_differs", names)
         if meta.quant is not None and not onto_quantised:
-            warnings.append(Problem("adapter_base_quantised", {"quant": meta.quant}))
-        if meta.alpha is not None and alpha not in (None, meta.alpha):
-            warnings.append(Problem("adapter_alpha_differs", {"given": alpha, "recorded": meta.alpha}))
-    used = _alpha(adapter_file, alpha)
-    infos = {**base_file.infos, **_states(adapter_file, spec)}
-    plan = {name: TensorPlan(dtype or info.dtype, info.shape) for name, info in infos.items()}
-    quant = meta.quant if meta is not None and onto_quantised else None
-    job = _Job(
-        base_file, spec, adapter_file, used, quant, plan, by_module(adapter_file.names), tuple(warnings)
-    )
-    _require_space(output, job.nbytes)
-    return job
-
-
-def _states(adapter: AdapterFile, spec: ModelSpec) -> dict[str, TensorInfo]:
-    """The tuned states of an adapter, which the base has no place for yet."""
-    states = {name: info for name, info in adapter.infos.items() if name.endswith(STATE)}
-    if states.keys() - optional_shapes(spec).keys():
-        raise InputError("merge_state", path=str(adapter.file.path), generation=spec.generation)
-    return states
+            yield Problem("adapter_base_quantised", {"quant": meta.quant})
+    if adapter.alpha is not None and alpha not in (None, adapter.alpha):
+        yield Problem("adapter_alpha_differs", {"given": alpha, "recorded": adapter.alpha})
 
 
 def _is_base_of(meta: AdapterMeta, base: CheckpointFile, tick: _Ticker) -> bool:
@@ -255,19 +283,27 @@ def _is_base_of(meta: AdapterMeta, base: CheckpointFile, tick: _Ticker) -> bool:
 
 
 def _alpha(adapter: AdapterFile, given: float | None) -> float | None:
-    """The metadata's alpha, else the given one; None where there is nothing to scale."""
+    """The alpha that the file tells, else the given one; None where there is nothing to scale."""
     if not adapter.is_scaled:
         return None
-    recorded = None if adapter.meta is None else adapter.meta.alpha
-    used = given if recorded is None else recorded
+    used = given if adapter.alpha is None else adapter.alpha
     if used is None:
-        raise InputError("adapter_alpha_unknown", path=str(adapter.file.path), r=adapter.rank)
+        raise InputError("adapter_alpha_unknown", path=str(adapter.path), r=adapter.rank)
     return used
+
+
+def _quant(adapters: Sequence[AdapterFile]) -> Quant | None:
+    """What all of the adapters' bases were quantised to."""
+    quants: set[Quant | None] = {None if adapter.meta is None else adapter.meta.quant for adapter in adapters}
+    if len(quants) > 1:
+        raise InputError("merge_quantised", quants=", ".join(sorted(quant or "—" for quant in quants)))
+    return next(iter(quants), None)
 
 
 def _require_space(output: Path, nbytes: int) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(output.parent)
         free_bytes = shutil.disk_usage(output.parent).free
     except OSError as error:
         raise disk_error(error, output) from error
@@ -276,17 +312,12 @@ def _require_space(output: Path, nbytes: int) -> None:
 
 
 @contextmanager
-def _unfinished(output: Path) -> Iterator[Path]:
-    """A name beside the output for the file that is being made; gone when an error or a stop ends it."""
-    # Ends in .pth because the package `rwkv` adds that to what it loads.
-    part = output.with_name(f".merging-{secrets.token_hex(6)}.pth")
+def _making(output: Path) -> Iterator[Path]:
     try:
-        yield part
+        with unfinished(output) as part:
+            yield part
     except OSError as error:
         raise disk_error(error, output) from error
-    finally:
-        if part.exists():
-            part.unlink()
 
 
 def _publish(part: Path, output: Path) -> None:
@@ -301,132 +332,3 @@ def _publish(part: Path, output: Path) -> None:
             raise InputError("merge_output_exists", path=str(output)) from None
         part.rename(output)
     fsync_folder(output.parent)
-
-
-def _write(job: _Job, part: Path, tally: _Tally, tick: _Ticker) -> dict[str, int]:
-    """Write all tensors; name -> CRC-32 of its bytes."""
-    checksums: dict[str, int] = {}
-    done_bytes = 0
-    with open(part, "xb") as file:
-        with PthWriter(file, job.plan) as writer:
-            for name, tensor in job.plan.items():
-                blocks = _merged_blocks(job, name, tally)
-                checksums[name] = writer.write(name, _watched(blocks, done_bytes, job.nbytes, tick))
-                done_bytes += tensor.nbytes
-        file.flush()
-        os.fsync(file.fileno())
-    return checksums
-
-
-def _watched(blocks: Iterator[memoryview], done: int, total: int, tick: _Ticker) -> Iterator[memoryview]:
-    for block in blocks:
-        yield block
-        done += block.nbytes
-        tick("merging", done, total)
-
-
-def _merged_blocks(job: _Job, name: str, tally: _Tally) -> Iterator[memoryview]:
-    """The output's bytes of one tensor, a few rows at a time."""
-    target = job.plan[name].dtype
-    if name not in job.base.infos:
-        yield _bytes(job.adapter.tensor(name).float(), name, target)
-        tally.changed.add(name)
-        return
-    source = job.base.infos[name].dtype
-    update = _updates(job, name)
-    quant = job.quant if is_projection(name) else None
-    for block in job.base.blocks(name, BLOCK_ELEMENTS):
-        if update is None and quant is None and source == target:
-            yield block.reshape(-1).view("u1").data
-            continue
-        before = as_tensor(block, source).float()
-        wanted = before if quant is None else QuantisedWeight(before, quant).dense(torch.float32)
-        if update is not None:
-            wanted = next(update)(wanted)
-        after = wanted.to(_torch_dtype(target))
-        yield _bytes(after, name, target)
-        if update is not None or quant is not None:
-            tally.add(name, before, wanted, after.float())
-
-
-def _bytes(tensor: Tensor, name: str, dtype: str) -> memoryview:
-    tensor = tensor.to(_torch_dtype(dtype))
-    if not tensor.isfinite().all():
-        raise AppError("merge_verify_failed", tensor=f"{name}: inf, nan")
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
-
-
-def _torch_dtype(dtype: str) -> torch.dtype:
-    return getattr(torch, DTYPES[dtype].torch)
-
-
-def _updates(job: _Job, name: str) -> Iterator[Callable[[Tensor], Tensor]] | None:
-    """For each block of a tensor, what makes its new values of its old ones; None if the tensor stays."""
-    module = name.removesuffix(".weight")
-    if module in job.modules:
-        return _adapted(job, module, job.modules[module])
-    if name in job.adapter.names:
-        return _replacements(job, name)
-    return None
-
-
-def _adapted(job: _Job, module: str, names: frozenset[str]) -> Iterator[Callable[[Tensor], Tensor]]:
-    kind = kind_of(names)
-    assert kind is not None, "files are checked as they are opened"
-    leaves = {leaf: _finite(job, f"{module}.{leaf}") for leaf in names}
-    first = 0
-
-    def merged(W: Tensor) -> Tensor:
-        nonlocal first
-        rows = KINDS[kind].merged(W, first, leaves, job.alpha or 0.0)
-        first += len(W)
-        return rows
-
-    while True:
-        yield merged
-
-
-def _replacements(job: _Job, name: str) -> Iterator[Callable[[Tensor], Tensor]]:
-    stored = job.adapter.names[name]
-    info = job.adapter.file.infos[stored]
-    if info.shape == job.base.infos[name].shape:
-        blocks = job.adapter.file.blocks(stored, BLOCK_ELEMENTS)
-    else:  # a vector without the base's leading ones
-        blocks = iter([job.adapter.file.read(stored)])
-    for block in blocks:
-        new = as_tensor(block, info.dtype).float()
-        yield lambda W, new=new: new.reshape(W.shape)
-
-
-def _finite(job: _Job, name: str) -> Tensor:
-    factor = job.adapter.tensor(name).float()
-    if not factor.isfinite().all():
-        raise InputError("adapter_unreadable", path=str(job.adapter.file.path), reason=f"{name}: inf, nan")
-    return factor
-
-
-def _read_back(part: Path, checksums: dict[str, int], total: int, tick: _Ticker) -> None:
-    """Compare every tensor on the disk with what was written."""
-    _forget_cached(part)
-    written = open_checkpoint(part)
-    done = 0
-    if list(written.infos) != list(checksums):
-        raise AppError("merge_verify_failed", tensor="data.pkl")
-    for name, expected in checksums.items():
-        found = 0
-        for block in written.blocks(name, BLOCK_ELEMENTS):
-            found = zlib.crc32(block.reshape(-1).view("u1").data, found)
-            done += block.nbytes
-            tick("verifying", done, total)
-        if found != expected:
-            raise AppError("merge_verify_failed", tensor=name)
-
-
-def _forget_cached(path: Path) -> None:
-    # Without this the bytes would come back from memory and prove nothing about the disk.
-    if hasattr(os, "posix_fadvise"):
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(fd)

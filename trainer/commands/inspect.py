@@ -1,4 +1,4 @@
-"""`inspect`: what a model or adapter file is, without loading it."""
+"""`inspect`: what a model or an adapter is, of any tool, without loading it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.commands.output import EXIT_DONE
-from trainer.contract.errors import InputError
+from trainer.contract.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from trainer.models.checkpoint import CheckpointFile
+    from trainer.adapters.files import AdapterFile
 
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("inspect", help="say what a model or adapter file is")
-    parser.add_argument("file", type=Path, metavar="FILE", help=".pth or .safetensors")
+    parser.add_argument("file", type=Path, metavar="FILE", help=".pth, .safetensors, or a folder of HF peft")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -30,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, ensure_ascii=False, allow_nan=False))
         return EXIT_DONE
+    if (known := found.pop("recognised", None)) is not None:
+        sys.stdout.write(Problem(known["code"], known["args"]).sentence() + "\n")
     for name, value in found.items():
         if value is not None and value != {}:
             sys.stdout.write(f"{name.replace('_', ' '):<16}{_readable(value)}\n")
@@ -42,16 +44,20 @@ def describe(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file can't be read, or is neither.
     """
+    from trainer.adapters.files import describe_adapter, open_adapter
     from trainer.models.checkpoint import open_checkpoint
     from trainer.models.spec import detect_file
 
+    if path.is_dir():
+        return _describe_adapter(open_adapter(path))
     file = open_checkpoint(path)
     try:
         spec = detect_file(file)
     except InputError as error:
-        if error.code != "model_is_adapter":
+        is_state = error.code == "model_variant" and error.problem.args["variant"] == "state"
+        if error.code != "model_is_adapter" and not is_state:
             raise
-        return _describe_adapter(file)
+        return _describe_adapter(describe_adapter(file))
     return {
         "kind": "model",
         "path": str(path),
@@ -61,18 +67,18 @@ def describe(path: Path) -> dict[str, Any]:
     }
 
 
-def _describe_adapter(file: CheckpointFile) -> dict[str, Any]:
-    from trainer.adapters.files import describe_adapter
+def _describe_adapter(opened: AdapterFile) -> dict[str, Any]:
+    from trainer.adapters.files import recognised
 
-    opened = describe_adapter(file)
     meta = opened.meta
     return {
         "kind": "adapter",
-        "path": str(file.path),
-        "writer": opened.kind,
+        "path": str(opened.path),
+        "writer": opened.writer,
+        "recognised": recognised(opened).as_json(),
         "method": opened.method,
         "r": opened.rank,
-        "alpha": None if meta is None else meta.alpha,
+        "alpha": opened.alpha,
         "quant": None if meta is None else meta.quant,
         "parts": None if meta is None else list(meta.parts),
         "generation": None if meta is None else meta.generation,
@@ -81,10 +87,10 @@ def _describe_adapter(file: CheckpointFile) -> dict[str, Any]:
         "base": None if meta is None else meta.base_name,
         "step": None if meta is None else meta.step,
         "loss": meta.loss if meta is not None and math.isfinite(meta.loss or 0.0) else None,
-        "tensors": len(opened.names),
+        "tensors": len(opened.tensors),
         "parameters": sum(info.numel for info in opened.infos.values()),
         "dtypes": sorted({info.dtype for info in opened.infos.values()}),
-        "bytes": file.nbytes,
+        "bytes": opened.nbytes,
     }
 
 

@@ -8,6 +8,7 @@ Small tensors stay fp32, as llama.cpp wants them. Needs the package `gguf`.
 from __future__ import annotations
 
 import math
+import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -210,9 +211,14 @@ class GgufWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        if kind is None and self._pending:
-            raise ValueError(f"{len(self._pending)} tensors were not written")
+        try:
+            if kind is None:
+                if self._pending:
+                    raise ValueError(f"{len(self._pending)} tensors were not written")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        finally:
+            self._writer.close()
 
 
 def read_back(path: Path, planned: Mapping[str, GgufTensor]) -> Iterator[tuple[str, Iterator[memoryview]]]:

@@ -60,9 +60,7 @@ def _go_on_with(model: RWKV, adapter: Adapter, params: TrainParams, events: Even
     """Train what the adapter holds and the chosen parts, by the adapter's method, rank and alpha."""
     method = adapter.method or params.method
     r = _rank(adapter) or params.lora_r
-    alpha = params.scaled_alpha
-    if adapter.meta is not None and adapter.meta.alpha is not None:
-        alpha = adapter.meta.alpha
+    alpha = params.scaled_alpha if adapter.alpha is None else adapter.alpha
     attach(model, method, r=r, alpha=alpha, dropout=params.lora_dropout, parts=params.lora_parts)
     attach_adapter(model, adapter, alpha=alpha)
     for name in adapter.tensors:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from trainer.adapters import merge as merging
+from trainer.adapters import outputs, updates
 from trainer.adapters.merge import MergeStoppedError, merge
 from trainer.contract.errors import AppError, InputError, Problem
 
@@ -130,7 +131,8 @@ def test_key_order_and_layer0_v_stay_as_the_base_has_them(
 def test_views_and_transposed_matrices_are_merged_too(
     tmp_path: Path, checkpoint_tensors: Any, make_adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merging, "BLOCK_ELEMENTS", 1000)  # many blocks, the last one short
+    monkeypatch.setattr(updates, "BLOCK_ELEMENTS", 1000)  # many blocks, the last one short
+    monkeypatch.setattr(outputs, "BLOCK_ELEMENTS", 1000)
     base = checkpoint_tensors(dtype="fp32")
     strided = {
         name: tensor.t().contiguous().t() if tensor.dim() == 2 else tensor for name, tensor in base.items()
@@ -244,18 +246,17 @@ def test_a_stop_leaves_nothing_behind(tmp_path: Path, pair: tuple[Path, Path], p
 def test_damage_on_the_way_to_the_disk_is_found(
     tmp_path: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = merging._write
+    check = merging.check_written
 
-    def write_and_damage(job: Any, part: Path, *rest: Any) -> dict[str, int]:
-        checksums = write(job, part, *rest)
+    def damage_and_check(output: Any, part: Path, *rest: Any) -> None:
         with open(part, "r+b") as file:
             file.seek(part.stat().st_size // 2)
             byte = file.read(1)
             file.seek(-1, os.SEEK_CUR)
             file.write(bytes([byte[0] ^ 1]))
-        return checksums
+        check(output, part, *rest)
 
-    monkeypatch.setattr(merging, "_write", write_and_damage)
+    monkeypatch.setattr(merging, "check_written", damage_and_check)
     with pytest.raises(AppError) as caught:
         merge(*pair, tmp_path / "out.pth", verify=False)
     assert caught.value.code == "merge_verify_failed"

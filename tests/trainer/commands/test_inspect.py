@@ -63,8 +63,10 @@ def test_people_get_lines(tmp_path: Path, make_checkpoint: Any, capsys: pytest.C
 
 
 def test_what_is_neither_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"blocks.0.att.time_state": torch.zeros(2, 32, 32)}, tmp_path / "state.pth")
-    assert main(["inspect", str(tmp_path / "state.pth"), "--json"]) == 2
+    torch.save(
+        {"emb.weight": torch.zeros(2, 2), "blocks.0.qkv.qq.weight": torch.zeros(2, 2)}, tmp_path / "dea.pth"
+    )
+    assert main(["inspect", str(tmp_path / "dea.pth"), "--json"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error[model_variant]: ")
