@@ -63,4 +63,5 @@ def _principal(W: Tensor, r: int) -> tuple[Tensor, Tensor]:
     """A [r, in] = √S Vᵀ and B [out, r] = U √S of the r largest singular values; zero beyond the rank."""
     U, S, V = (x[..., :r] for x in torch.svd_lowrank(W, q=min(r + _SPARE, *W.shape), niter=_PASSES))
     root, missing = S.sqrt(), r - len(S)
-    return F.pad(root.unsqueeze(1) * V.t(), (0, 0, 0, missing)), F.pad(U * root, (0, missing))
+    A, B = F.pad(root.unsqueeze(1) * V.t(), (0, 0, 0, missing)), F.pad(U * root, (0, missing))
+    return A.contiguous(), B.contiguous()
