@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer, QUrl, Signal
+from PySide6.QtCore import QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication, QShowEvent
-from PySide6.QtWidgets import QFileDialog, QLineEdit, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QLineEdit, QProgressBar, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
 from runner_gui.model.shelf import ShelfEntry
@@ -15,14 +15,14 @@ from runner_gui.model.workspace import MODEL_SUFFIXES, Workspace
 from runner_gui.services.shelf import FileWork, Shelf
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
-from runner_gui.widgets.controls import Card, ElidedLabel, button, empty, label, row
+from runner_gui.widgets.controls import Card, button, empty, label, row
 from runner_gui.widgets.dialogs import Question, facts_table
 from runner_gui.widgets.model_table import ModelTable
 from runner_gui.widgets.problem_text import problem_line
+from runner_gui.widgets.side_panel import SidePanel
 from trainer.contract.errors import Problem
 from trainer.contract.files import disk_error
 
-SIDE_WIDTH = 340
 ACTIONS = ("train", "continue", "chat", "show", "verify", "delete")
 
 
@@ -51,8 +51,7 @@ class ModelsPage(QWidget):
         self.search.setFixedWidth(220)
         self.add, self.folder = button(), button()
         self.banner, self.table = Banner(), ModelTable()
-        self.title, self.why = ElidedLabel(), label(wrap=True)
-        self.title.setObjectName("title")
+        self.side, self.why = SidePanel(), label(wrap=True)
         self.progress, self.cancel = QProgressBar(), button("link")
         self.progress.setTextVisible(False)
         self.buttons = {name: button("danger" if name == "delete" else "") for name in ACTIONS}
@@ -67,29 +66,14 @@ class ModelsPage(QWidget):
         listed.body.addWidget(self.table)
         self.hint = label("muted", wrap=True)
         listed.body.addWidget(self.hint)
-        side = Card()
-        side.setFixedWidth(SIDE_WIDTH)
-        inside = QWidget()
-        inside.setObjectName("scroll_body")
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(0, 0, 8, 0)
-        column.setSpacing(8)
         self._facts = QVBoxLayout()
-        column.addWidget(self.title)
-        column.addWidget(self.why)
-        column.addLayout(self._facts)
-        column.addSpacing(4)
+        self.side.column.addWidget(self.why)
+        self.side.column.addLayout(self._facts)
         for shown in self.buttons.values():
-            column.addWidget(shown)
-        column.addLayout(row(self.progress, self.cancel))
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
-        side.body.addWidget(scroll)
-        across = row(listed, side, spacing=12)
+            self.side.column.addWidget(shown)
+        self.side.column.addLayout(row(self.progress, self.cancel))
+        self.side.column.addStretch(1)
+        across = row(listed, self.side, spacing=12)
         across.setStretch(0, 1)
         page = QVBoxLayout(self)
         page.setContentsMargins(16, 16, 16, 16)
@@ -159,7 +143,7 @@ class ModelsPage(QWidget):
             shown.setVisible(one is not None)
         self.why.setVisible(one is not None)
         many = tr("models.selected", count=fmt.whole(len(chosen))) if chosen else ""
-        self.title.set_full_text(one.name if one else many)
+        self.side.title.set_full_text(one.name if one else many)
         self.buttons["delete"].setVisible(bool(chosen))
         self.buttons["delete"].setEnabled(any(map(self._is_ours, chosen)))
         if one is None:

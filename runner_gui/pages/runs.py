@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QGridLayout,
     QLineEdit,
-    QPlainTextEdit,
-    QScrollArea,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
@@ -30,16 +27,17 @@ from runner_gui.services.background import Background
 from runner_gui.services.run_export import export_csv
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, Notice
-from runner_gui.widgets.controls import Card, ElidedLabel, button, empty, label, row
+from runner_gui.widgets.controls import Card, button, empty, label, row
 from runner_gui.widgets.dialogs import Question
 from runner_gui.widgets.overlay_chart import MOST_CURVES, NamedSeries, OverlayChart
 from runner_gui.widgets.run_table import RunTable
+from runner_gui.widgets.run_words import RunWords
+from runner_gui.widgets.side_panel import SidePanel
 from trainer.contract.errors import AppError
 from trainer.contract.events import Event, read_events
-from trainer.contract.run_folder import RunFolder, RunNotes, safe_name
+from trainer.contract.run_folder import RunFolder, safe_name
 
 LOG = logging.getLogger(__name__)
-SIDE_WIDTH = 340
 REFRESH_MS = 2000
 ACTIONS = ("open", "resume", "clone", "show", "csv", "png", "delete")
 FOR_ONE = ("open", "resume", "clone", "show", "csv")
@@ -62,7 +60,6 @@ class RunsPage(QWidget):
         self.setObjectName("page")
         self._store = store
         self._busy = False
-        self._words_of: HistoryRow | None = None  # whose name and note the fields hold
         self._series: dict[str, RunSeries] = {}
         self._background = Background(self)
         self.heading, self.count = label("heading"), label("muted")
@@ -70,10 +67,7 @@ class RunsPage(QWidget):
         self.search.setClearButtonEnabled(True)
         self.search.setFixedWidth(260)
         self.banner, self.table, self.chart = Banner(), RunTable(), OverlayChart()
-        self.title = ElidedLabel()
-        self.title.setObjectName("title")
-        self.name, self.note = QLineEdit(), QPlainTextEdit()
-        self.name_label, self.note_label = label("caption"), label("caption")
+        self.side, self.words = SidePanel(), RunWords()
         self.buttons = {name: button("danger" if name == "delete" else "") for name in ACTIONS}
         self.question: Question | None = None
         self._lay_out()
@@ -82,10 +76,6 @@ class RunsPage(QWidget):
         self._show_selection()
 
     def _lay_out(self) -> None:
-        self.name_label.setBuddy(self.name)
-        self.note_label.setBuddy(self.note)
-        self.note.setFixedHeight(64)
-        self.note.setTabChangesFocus(True)
         self.empty_words = label("muted", wrap=True)
         self.empty_words.setAlignment(Qt.AlignmentFlag.AlignCenter)
         listed = Card()
@@ -94,7 +84,8 @@ class RunsPage(QWidget):
         self._list.addWidget(self.table)
         listed.body.addWidget(self._list)
         below = QWidget()
-        across = row(self.chart, self._side(), spacing=12)
+        self._fill_side()
+        across = row(self.chart, self.side, spacing=12)
         across.setStretch(0, 1)
         below.setLayout(across)
         split = QSplitter(Qt.Orientation.Vertical)
@@ -110,20 +101,7 @@ class RunsPage(QWidget):
         column.addWidget(self.banner)
         column.addWidget(split, 1)
 
-    def _side(self) -> QWidget:
-        card = Card()
-        card.setFixedWidth(SIDE_WIDTH)
-        inside = QWidget()
-        inside.setObjectName("scroll_body")
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(0, 0, 8, 0)
-        column.setSpacing(6)
-        self.own = QWidget()
-        words = QVBoxLayout(self.own)
-        words.setContentsMargins(0, 0, 0, 0)
-        words.setSpacing(4)
-        for widget in (self.name_label, self.name, self.note_label, self.note):
-            words.addWidget(widget)
+    def _fill_side(self) -> None:
         grid = QGridLayout()
         grid.setSpacing(6)
         for index, shown in enumerate(self.buttons.values()):
@@ -131,31 +109,18 @@ class RunsPage(QWidget):
         self.differing = label("step_name")
         self._differences = QVBoxLayout()
         self._differences.setSpacing(4)
-        column.addWidget(self.title)
-        column.addWidget(self.own)
-        column.addLayout(grid)
-        column.addSpacing(4)
-        column.addWidget(self.differing)
-        column.addLayout(self._differences)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
-        card.body.addWidget(scroll)
-        return card
+        self.side.column.addWidget(self.words)
+        self.side.column.addLayout(grid)
+        self.side.column.addWidget(self.differing)
+        self.side.column.addLayout(self._differences)
+        self.side.column.addStretch(1)
 
     def _connect(self) -> None:
-        self.search.textChanged.connect(self._on_search)
+        self.search.textChanged.connect(self.table.set_words)
         self.table.chosen.connect(self._show_selection)
         self.table.opened.connect(lambda chosen: self.open_requested.emit(chosen.info.folder))
-        self.name.editingFinished.connect(self._keep_words)
-        self._note_timer = QTimer(self)
-        self._note_timer.setSingleShot(True)
-        self._note_timer.setInterval(600)
-        self._note_timer.timeout.connect(self._keep_words)
-        self.note.textChanged.connect(self._note_timer.start)
+        self.words.kept.connect(self.refresh)
+        self.words.failed.connect(lambda problem: self.banner.show_notice(Notice("error", problem=problem)))
         for name, work in {
             "open": lambda: self._with_one(lambda one: self.open_requested.emit(one.info.folder)),
             "resume": lambda: self._with_one(lambda one: self.resume_requested.emit(one.info.folder)),
@@ -212,21 +177,18 @@ class RunsPage(QWidget):
 
     def close_files(self) -> None:
         """Keep what was typed; end the timers and the reading thread."""
-        self._keep_words()
+        self.words.keep()
         self._refresh_timer.stop()
         self._background.close()
-
-    def _on_search(self, words: str) -> None:
-        self.table.set_words(words)
 
     def _show_selection(self) -> None:
         chosen = self.table.selected()
         one = chosen[0] if len(chosen) == 1 else None
-        self.title.set_full_text(
+        self.side.title.set_full_text(
             one.name if one else tr("runs.selected", count=fmt.whole(len(chosen))) if chosen else ""
         )
-        self.own.setVisible(one is not None)
-        self._show_words(one)
+        self.words.setVisible(one is not None)
+        self.words.show_run(None if one is None else one.info.folder)
         for name, shown in self.buttons.items():
             shown.setEnabled(bool(chosen) if name not in FOR_ONE else one is not None)
         if one is not None:
@@ -238,22 +200,6 @@ class RunsPage(QWidget):
         self.buttons["delete"].setEnabled(any(c.info.status != "running" for c in chosen))
         self._show_differences(chosen)
         self._show_curves(chosen[:MOST_CURVES])
-
-    def _show_words(self, one: HistoryRow | None) -> None:
-        """Put a run's name and note into the fields; what is being typed for it is left alone."""
-        same = one is not None and self._words_of is not None and one.run_id == self._words_of.run_id
-        if not same:
-            self._keep_words()
-        typing = self._note_timer.isActive() or self.name.hasFocus() or self.note.hasFocus()
-        if same and typing:
-            return
-        # From the folder, since the list may not have been read again after the last change.
-        notes = RunNotes() if one is None else one.info.folder.notes()
-        self._words_of = None if one is None else replace(one, notes=notes)
-        self.note.blockSignals(True)
-        self.name.setText(notes.name)
-        self.note.setPlainText(notes.note)
-        self.note.blockSignals(False)
 
     def _show_differences(self, chosen: Sequence[HistoryRow]) -> None:
         empty(self._differences)
@@ -317,19 +263,6 @@ class RunsPage(QWidget):
         chosen = self.table.selected()
         if len(chosen) == 1:
             work(chosen[0])
-
-    def _keep_words(self) -> None:
-        self._note_timer.stop()
-        one = self._words_of
-        notes = RunNotes(name=self.name.text().strip(), note=self.note.toPlainText().strip())
-        if one is None or notes == one.notes:
-            return
-        try:
-            one.info.folder.write_notes(notes)
-        except AppError as error:
-            self.banner.show_notice(Notice("error", problem=error.problem))
-        self._words_of = replace(one, notes=notes)
-        self.refresh()
 
     def _show_in_folder(self, one: HistoryRow) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(one.info.folder.path)))
@@ -401,9 +334,6 @@ class RunsPage(QWidget):
         self.search.setPlaceholderText(tr("runs.search"))
         self.search.setAccessibleName(tr("runs.search"))
         self.empty_words.setText(tr("runs.empty"))
-        self.name_label.setText(tr("runs.own_name"))
-        self.note_label.setText(tr("runs.note"))
-        self.note.setPlaceholderText(tr("runs.note_hint"))
         for name, shown in self.buttons.items():
             shown.setText(tr(f"runs.do_{name}"))
         self._show_selection()

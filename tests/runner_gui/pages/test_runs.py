@@ -72,9 +72,9 @@ def test_several_are_drawn_over_each_other_and_their_differences_told(page: Runs
 
 def test_a_name_and_a_note_stay_with_the_run(page: RunsPage, qtbot: QtBot) -> None:
     page.table.select({"poems"})
-    qtbot.keyClicks(page.name, "Pirates")
-    qtbot.keyClick(page.name, Qt.Key.Key_Return)
-    page.note.setPlainText("better than the last")
+    qtbot.keyClicks(page.words.name, "Pirates")
+    qtbot.keyClick(page.words.name, Qt.Key.Key_Return)
+    page.words.note.setPlainText("better than the last")
     page.table.select({"小说"})  # what was typed is the other run's, also where it was not kept yet
     page.table.select({"poems"})
     qtbot.waitUntil(lambda: page._store.runs()[-1].folder.notes().note == "better than the last")
