@@ -61,11 +61,11 @@ def _plain_step(model: RWKV) -> Step:
     """The same model with every block computed twice and all logits at once, as other trainers run it."""
 
     def loss_of(tokens: Tensor, targets: Tensor) -> Tensor:
-        model.grad_cp = True
+        model.recomputed = "full"
         try:
             hidden, _ = model(tokens)
         finally:
-            model.grad_cp = False
+            model.recomputed = "none"
         return F.cross_entropy(model.head(hidden).flatten(0, 1).float(), targets.flatten())
 
     return updates(model, loss_of)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from trainer.adapters.adapted import Adapted, Projection
 from trainer.models.quantised import FrozenProduct, FrozenWeight, dense
+from trainer.models.recompute import kept
 
 
 class _LoraProduct(torch.autograd.Function):
@@ -22,7 +23,7 @@ class _LoraProduct(torch.autograd.Function):
         flat = x.reshape(-1, x.shape[-1])
         A16, B16 = A.to(x.dtype), B.to(x.dtype)
         xa = flat @ A16.t()
-        y = (flat @ dense(W, x.dtype).t()).addmm_(xa, B16.t(), alpha=scale)
+        y = kept(lambda: (flat @ dense(W, x.dtype).t()).addmm_(xa, B16.t(), alpha=scale))
         ctx.save_for_backward(flat, xa, A, B)
         ctx.weight, ctx.scale, ctx.shape = W, scale, x.shape
         return y.view(*x.shape[:-1], -1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trainer.adapters.adapted import Adapted, Projection
 from trainer.models.quantised import FrozenWeight, dense
+from trainer.models.recompute import kept
 
 
 class _MissProduct(torch.autograd.Function):
@@ -23,7 +24,7 @@ class _MissProduct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, W: FrozenWeight, D: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         folded = F.pad(flat, (0, -flat.shape[1] % len(D))).unflatten(1, (-1, len(D))).sum(1)
-        y = (flat @ dense(W, x.dtype).t()).addmm_(folded, D.to(x.dtype))
+        y = kept(lambda: (flat @ dense(W, x.dtype).t()).addmm_(folded, D.to(x.dtype)))
         ctx.save_for_backward(folded, D)
         ctx.weight, ctx.shape = W, x.shape
         return y.view(*x.shape[:-1], -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -131,6 +132,8 @@ def _locked(
 ) -> int:
     events = EventWriter(folder.events, output.feed)
     output.log_to(folder.log)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("trainer").setLevel(logging.INFO)
     for note in notes:
         events.write("warning", code=note.code, args={**note.args, "param": note.param})
     status, step, reason, code = "failed", None, None, EXIT_FAILED

@@ -112,6 +112,7 @@ def choose(operation: str, device: str) -> tuple[str, Wkv]:
         with suppress(NativeUnavailableError):
             error = max_error(operation, op, device)
             if error < TOLERANCE:
+                _LOG.info("%s on %s: %s, exact to %.1e", operation, device, name, error)
                 return name, op
             _LOG.warning("%s in the form %r is wrong by %.1e on %s: not used", operation, name, error, device)
     raise RuntimeError(f"no back end of {operation} passes its test on {device}")

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.models.recompute import kept
+
 Quant = Literal["nf4", "int8"]
 BLOCK = 64
 NF4_LEVELS = (
@@ -119,7 +121,7 @@ class FrozenProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: FrozenWeight) -> Tensor:
         ctx.weight = weight
-        return F.linear(x, dense(weight, x.dtype))
+        return kept(lambda: F.linear(x, dense(weight, x.dtype)))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

@@ -13,12 +13,13 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from trainer.kernels.chunks import CHUNK
 from trainer.kernels.dispatch import choose
 from trainer.kernels.initial_state import run_from
+from trainer.models import recompute
 from trainer.models.layouts import ModelSpec
+from trainer.models.quantised import FrozenProduct
 
 LN_EPS = 1e-5
 # RWKV-5's division by 8 before a norm with LN_EPS, and the same in the later generations.
@@ -51,7 +52,9 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(d_out, d_in))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype))
+        if self.weight.requires_grad:
+            return F.linear(x, self.weight.to(x.dtype))
+        return FrozenProduct.apply(x, self.weight)
 
 
 class Embedding(nn.Module):
@@ -178,7 +181,7 @@ class RWKV(nn.Module):
     Attributes:
         operation: its recurrence, of `trainer.kernels.dispatch.OPERATIONS`.
         time_mix, channel_mix: what makes the parts of a block; see `Block`.
-        grad_cp: recompute blocks in the backward pass instead of keeping their activations.
+        recomputed: what of a block is computed again in the backward pass, instead of being kept.
         compute_dtype: of the activations.
     """
 
@@ -189,7 +192,7 @@ class RWKV(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.grad_cp = False
+        self.recomputed: recompute.Policy = "none"
         self.emb = Embedding(spec.vocab_size, spec.n_embd)
         kind = type(self)
         self.blocks = nn.ModuleList(
@@ -218,12 +221,10 @@ class RWKV(nn.Module):
         choose(self.operation, x.device.type)
         v_first: Tensor | None = None
         new_state: State = []
+        policy = self.recomputed if torch.is_grad_enabled() else "none"
         for layer, block in enumerate(self.blocks):
             arguments = (x, v_first, None if state is None else state[layer], resets)
-            if self.grad_cp and torch.is_grad_enabled():
-                x, v_first, layer_state = checkpoint(block, *arguments, use_reentrant=False)
-            else:
-                x, v_first, layer_state = block(*arguments)
+            x, v_first, layer_state = recompute.run(policy, block, *arguments)
             new_state.append(layer_state)
         return self.ln_out(x), new_state
 

@@ -23,6 +23,7 @@ from trainer.inference.generation import generate
 from trainer.inference.sampling import SamplingParams
 from trainer.models.loading import load_model
 from trainer.models.skeleton import RWKV
+from trainer.training.activations import choose_policy, free_memory_bytes
 from trainer.training.checkpoints import set_rng_state
 from trainer.training.control import Control
 from trainer.training.loop import Progress, RunLoop
@@ -52,8 +53,11 @@ def load_base(opened: Opened, events: EventWriter) -> RWKV:
         )  # fmt: skip
     else:
         _go_on_with(model, opened.adapter, params, events)
-    model.grad_cp = params.grad_cp
-    return model.train()
+    model.train()
+    if params.grad_cp:
+        tokens = params.micro_bsz * params.ctx_len
+        model.recomputed = choose_policy(model, tokens, free_memory_bytes(device.kind))
+    return model
 
 
 def _go_on_with(model: RWKV, adapter: Adapter, params: TrainParams, events: EventWriter) -> None:

@@ -12,6 +12,7 @@ from trainer.adapters.attach import attach
 from trainer.models.checkpoint import open_checkpoint
 from trainer.models.layouts import expected_shapes
 from trainer.models.loading import build, load_model
+from trainer.models.recompute import POLICIES
 from trainer.models.skeleton import RWKV, token_shift
 from trainer.models.spec import detect_file
 from trainer.training.head_loss import head_cross_entropy
@@ -149,22 +150,24 @@ def test_gradients_against_finite_differences_through_two_layers(model: RWKV) ->
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_grad_checkpointing_gives_the_same_gradients_bit_for_bit(model: RWKV, dropout: float) -> None:
+def test_what_is_computed_again_gives_the_same_gradients_bit_for_bit(model: RWKV, dropout: float) -> None:
     parameters = trained(model, dropout)
     model.train()
     tokens, targets = random_tokens(2, 34), random_tokens(2, 34, seed=5)
     found = []
-    for grad_cp in (False, True):
-        model.grad_cp = grad_cp
+    for policy in POLICIES:
+        model.recomputed = policy
         model.zero_grad()
         torch.manual_seed(11)
         loss = loss_of(model, tokens, targets, None)
         loss.backward()
         found.append((float(loss.detach()), {n: p.grad for n, p in parameters.items() if p.grad is not None}))
-    (plain_loss, plain), (checkpointed_loss, checkpointed) = found
-    assert checkpointed_loss == plain_loss
-    assert set(plain) == set(checkpointed) == set(parameters) - IDLE
-    assert [name for name in plain if not torch.equal(plain[name], checkpointed[name])] == []
+    (plain_loss, plain), *others = found
+    assert set(plain) == set(parameters) - IDLE
+    for loss, gradients in others:
+        assert loss == plain_loss
+        assert set(gradients) == set(plain)
+        assert [name for name in plain if not torch.equal(plain[name], gradients[name])] == []
 
 
 def test_gradients_flow_through_a_state_that_is_carried(model: RWKV) -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.adapters.lora import attach_lora
+from trainer.adapters.attach import attach
 from trainer.models.loading import load_model
+from trainer.models.recompute import POLICIES, Policy
 from trainer.models.skeleton import RWKV
 from trainer.training.batches import MicroBatch
 from trainer.training.bptt import segment_losses
@@ -26,7 +27,7 @@ def model(request: pytest.FixtureRequest, make_checkpoint: Callable[..., Any], t
     make_checkpoint(path, request.param, n_embd=32, head_size=16, vocab=50, dtype="fp32")
     model = load_model(path, dtype=torch.float64)
     torch.manual_seed(1)
-    attach_lora(model, r=3, alpha=6.0, dropout=0.0, parts=("att", "ffn", "time", "time_lora", "ln"))
+    attach(model, "lora", r=3, alpha=6.0, dropout=0.0, parts=("att", "ffn", "time", "time_lora", "ln"))
     with torch.no_grad():
         for name, param in model.named_parameters():
             if name.endswith("lora_B"):
@@ -77,9 +78,9 @@ def assert_same(got: tuple[float, dict[str, Tensor]], expected: tuple[float, dic
         torch.testing.assert_close(got[1][name], gradient, rtol=1e-9, atol=1e-11, msg=name)
 
 
-@pytest.mark.parametrize("grad_cp", [False, True])
-def test_the_gradient_crosses_every_chunk(model: RWKV, grad_cp: bool) -> None:
-    model.grad_cp = grad_cp
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_gradient_crosses_every_chunk(model: RWKV, policy: Policy) -> None:
+    model.recomputed = policy
     # A short row before a long one, and a document that begins inside the long one.
     batch = rows(20, 137, 64, starts={1: [96]})
     assert_same(in_chunks(model, batch, 32), in_one_go(model, batch))
@@ -111,7 +112,7 @@ def test_dropout_is_the_same_when_a_chunk_is_computed_again(
 
     def loss_at(shift: float) -> tuple[float, Tensor]:
         model = load_model(tmp_path / "m.pth", dtype=torch.float64)
-        attach_lora(model, r=2, alpha=4.0, dropout=0.3, parts=("att",))
+        attach(model, "lora", r=2, alpha=4.0, dropout=0.3, parts=("att",))
         with torch.no_grad():
             for name, param in model.named_parameters():
                 if "lora" in name:
