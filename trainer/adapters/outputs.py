@@ -83,7 +83,7 @@ def plan_output(path: Path, merged: Merged, spec: ModelSpec, dtype: str | None) 
     """
     suffix = path.suffix.lower()
     if suffix == ".gguf":
-        return _GgufOutput(merged, spec, dtype or "fp16")
+        return _GgufOutput(merged, spec, dtype or "fp16", path.stem)
     if suffix not in _WRITERS or dtype == "q8_0":
         raise InputError("merge_format", path=str(path), dtype=dtype or spec.dtype)
     return _TensorOutput(merged, spec, dtype, _WRITERS[suffix])
@@ -137,23 +137,21 @@ class _TensorOutput:
 class _GgufOutput:
     """What llama.cpp reads."""
 
-    def __init__(self, merged: Merged, spec: ModelSpec, dtype: str) -> None:
+    def __init__(self, merged: Merged, spec: ModelSpec, dtype: str, name: str) -> None:
         from trainer.models import gguf_file  # needs a package of its own
 
         self._gguf, self._merged, self._spec = gguf_file, merged, spec
         self._plan = gguf_file.plan_gguf(spec, dtype, merged.base.path)
         if spec.vocab_size in PILE_VOCAB_SIZES:
             raise InputError("vocab_not_found", path="20B_tokenizer.json")
-        self.dtype = dtype
+        self.dtype, self._name = dtype, name
         self.tensors = len(self._plan)
         self.nbytes = sum(tensor.nbytes for tensor in self._plan.values())
 
     def write(self, path: Path, tally: Tally, passed: Passed) -> dict[str, int]:
         vocab = world_vocabulary_path()
         vocabulary = parse_vocabulary(vocab.read_bytes(), vocab)
-        writer = self._gguf.GgufWriter(
-            path, self._spec, self._plan, self.dtype, self._merged.base.path.stem, vocabulary
-        )
+        writer = self._gguf.GgufWriter(path, self._spec, self._plan, self.dtype, self._name, vocabulary)
         with writer:
             return {name: writer.write(name, _told(self._blocks(name, tally), passed)) for name in self._plan}
 

@@ -95,3 +95,58 @@ def test_a_folder_that_takes_no_files_is_named(tmp_path: Path, pair: tuple[Path,
         subprocess.run(["umount", str(folder)], check=True)
     assert done.returncode == 1
     assert [line[:19] for line in done.stderr.splitlines()] == ["error[not_writable]"]
+
+
+def test_several_adapters_each_with_its_strength(
+    tmp_path: Path, pair: tuple[Path, Path], make_adapter: Any
+) -> None:
+    make_adapter(tmp_path / "slim '2'.pth", pair[0], r=2, with_meta=False, seed=7)
+    done = subprocess.run(
+        command(
+            *pair, tmp_path / "out.safetensors", "--adapter", str(tmp_path / "slim '2'.pth"), "--strength",
+            "0.5", "--strength", "1.5", "--alpha", "4", "--layers", "0,1-1", "--dtype", "fp32", "--no-verify",
+            "--json",
+        ),
+        capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert [adapter["code"] for adapter in result["adapters"]] == ["adapter_is_ours", "adapter_is_slim"]
+    assert {warning["code"] for warning in result["warnings"]} == {"adapter_alpha_differs"}
+    assert b"adapter_is_slim" in done.stdout
+    assert result["dtype"] == "fp32"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--strength", "1.6"), ("--strength", "-0.1"), ("--strength", "nan"), ("--layers", "3-1"),
+        ("--layers", "a"), ("--layers", ""), ("--strength", "1", "--strength", "1"),
+        ("--alpha", "1", "--alpha", "2"),
+    ],
+)  # fmt: skip
+def test_flags_are_checked(tmp_path: Path, more: tuple[str, ...]) -> None:
+    done = subprocess.run(command(tmp_path, tmp_path, tmp_path / "out.pth", *more), capture_output=True)
+    assert done.returncode == 2
+    assert more[0].encode() in done.stderr
+
+
+def test_the_next_merge_cleans_up_after_a_killed_one(
+    tmp_path: Path, make_checkpoint: Any, make_adapter: Any
+) -> None:
+    make_checkpoint(tmp_path / "base.pth", n_layer=4, n_embd=1024, head_size=64, vocab=8000)
+    make_adapter(tmp_path / "adapter.pth", tmp_path / "base.pth", full=())
+    files = (tmp_path / "base.pth", tmp_path / "adapter.pth")
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        command(*files, out / "out.pth"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    while b'"progress"' not in process.stdout.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate(timeout=60)
+    assert [path.suffix for path in sorted(out.iterdir())] == [".lock", ".pth"]
+    done = subprocess.run(command(*files, out / "out.pth", "--no-verify"), capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in out.iterdir()] == ["out.pth"]
