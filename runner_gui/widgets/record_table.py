@@ -34,6 +34,7 @@ class Column:
     Attributes:
         heading: key of its sentence.
         text: what is shown. number: what it is sorted by, for one that shows a number (None sorts last).
+        left: whether it starts at the left although it is sorted by a number, like a date.
         color: role of the text's colour. stretches: whether it takes the room that is left.
         fits_from: how wide the table must be, in pixels, for the column to be shown.
     """
@@ -44,6 +45,11 @@ class Column:
     color: Callable[[Any], str] | None = None
     stretches: bool = False
     fits_from: int = 0
+    left: bool = False
+
+    @property
+    def is_right(self) -> bool:
+        return self.number is not None and not self.left
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class _Model(QAbstractTableModel):
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
             return tr(self._columns[section].heading)
-        if role == Qt.ItemDataRole.TextAlignmentRole and self._columns[section].number:
+        if role == Qt.ItemDataRole.TextAlignmentRole and self._columns[section].is_right:
             return RIGHT
         return None
 
@@ -93,7 +99,7 @@ class _Model(QAbstractTableModel):
             return self._records.tip(row) or column.text(row)
         if role == Qt.ItemDataRole.ForegroundRole and column.color is not None:
             return theme.color(column.color(row))
-        if role == Qt.ItemDataRole.TextAlignmentRole and column.number:
+        if role == Qt.ItemDataRole.TextAlignmentRole and column.is_right:
             return RIGHT
         if role == SORT_ROLE and column.number is not None:
             value = column.number(row)

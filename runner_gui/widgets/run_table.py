@@ -33,6 +33,7 @@ COLUMNS = (
         "runs.started",
         lambda row: fmt.moment(row.info.record.created_ts),
         lambda row: row.info.record.created_ts,
+        left=True,
     ),
     Column("runs.took", lambda row: fmt.duration(row.seconds), lambda row: row.seconds),
 )
