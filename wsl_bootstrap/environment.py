@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from platformdirs import user_data_path
@@ -31,9 +31,9 @@ class Environment:
     what pip installs our own packages from (a folder with the project, or a requirement); `torch` says
     whether the build of torch follows the GPU ("auto") or never needs one ("cpu").
 
-    Behind WSL, `inside` is the name by which the Linux side knows `source`, and `system_packages` are those
-    of the distribution that may be installed, as root, before the environment is made. The window's packages
-    stay out of it.
+    Behind WSL, `system_packages` are those of the distribution that may be installed, as root, before the
+    environment is made; the window's packages stay out of it; and `inside` is the Linux side's name for
+    `source`, filled in by `seen_from`.
     """
 
     folder: PurePath
@@ -42,6 +42,17 @@ class Environment:
     torch: str = "auto"
     inside: str = ""
     system_packages: tuple[str, ...] = ()
+
+    def seen_from(self, host: Host) -> Environment:
+        """Return it with the name that the Linux side of a host has for `source`.
+
+        Raises:
+            PathError: it has none.
+        """
+        if not self.system_packages or self.inside:
+            return self
+        is_folder = self.source_folder is not None
+        return replace(self, inside=host.to_linux_path(Path(self.source)) if is_folder else self.source)
 
     @property
     def python(self) -> str:
@@ -76,16 +87,9 @@ class Environment:
 def current_environment(host: Host | None = None) -> Environment:
     """Return the environment we run in, or one of our own when we run in the system's Python.
 
-    Behind WSL it is one inside the distribution, and our packages come from where they are on Windows.
-
-    Raises:
-        PathError: the distribution cannot reach the folder that we are in.
+    Behind WSL it is one inside the distribution.
     """
     if host is not None and host.facts().os == "windows":
-        environment = Environment(LINUX_FOLDER / "venv", "/usr/bin/python3", system_packages=SYSTEM_PACKAGES)
-        inside = host.to_linux_path(Path(environment.source)) if environment.source_folder else DISTRIBUTION
-        return Environment(
-            environment.folder, environment.base_python, inside=inside, system_packages=SYSTEM_PACKAGES
-        )
+        return Environment(LINUX_FOLDER / "venv", "/usr/bin/python3", system_packages=SYSTEM_PACKAGES)
     in_venv = sys.prefix != sys.base_prefix
     return Environment(Path(sys.prefix) if in_venv else user_data_path(APP_FOLDER, appauthor=False) / "venv")

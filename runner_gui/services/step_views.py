@@ -13,7 +13,7 @@ from wsl_bootstrap.transitions import FULFILLED, State
 NODES: dict[str, tuple[str, ...]] = {
     "convert": ("convert",),
     "wsl": ("windows_version", "virtualization", "wsl_feature", "wsl_version", "distro"),
-    "environment": ("memory", "disk", "gpu", "python_env", "torch_env", "smoke_test"),
+    "environment": ("memory", "disk", "gpu", "network", "python_env", "torch_env", "smoke_test"),
     "train": ("train",),
     "merge": ("merge",),
     "use": ("use",),

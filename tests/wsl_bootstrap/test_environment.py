@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,3 +44,32 @@ def test_without_one_the_distribution_is_named() -> None:
     assert environment.tested_versions() == ()
     assert environment.pip_install(["x y"])[:4] == ("/env/bin/python", "-m", "pip", "install")
     assert environment.pip_install(["x y"])[-1] == "x y"
+
+
+class Behind:
+    """A host that knows files by other names."""
+
+    def facts(self) -> SimpleNamespace:
+        return SimpleNamespace(os="windows")
+
+    def to_linux_path(self, path: Path) -> str:
+        return f"/mnt/c{path}"
+
+
+def test_behind_wsl_it_is_one_of_our_own_inside(tmp_path: Path) -> None:
+    environment = current_environment(Behind())  # type: ignore[arg-type]
+    assert environment.python == "/opt/rwkv-lora-runner/venv/bin/python"
+    assert environment.base_python == "/usr/bin/python3"
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "constraints.txt").touch()
+    seen = replace(environment, source=str(tmp_path)).seen_from(Behind())  # type: ignore[arg-type]
+    assert seen.requirement() == ("-e", f"/mnt/c{tmp_path}")
+    assert seen.tested_versions() == ("-c", f"/mnt/c{tmp_path}/constraints.txt")
+    assert seen.seen_from(Behind()) is seen  # type: ignore[arg-type]
+    installed = replace(environment, source=DISTRIBUTION).seen_from(Behind())  # type: ignore[arg-type]
+    assert (installed.inside, installed.requirement()) == (DISTRIBUTION, (DISTRIBUTION,))
+
+
+def test_on_linux_names_stay_as_they_are(tmp_path: Path) -> None:
+    environment = Environment(tmp_path)
+    assert environment.seen_from(Behind()) is environment  # type: ignore[arg-type]

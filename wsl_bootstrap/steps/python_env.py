@@ -70,7 +70,7 @@ class PythonEnvStep:
 
     def plan(self, host: Host, options: SetupOptions) -> Plan:
         """Make the environment where none works, then install the project into it."""
-        environment = self.environment
+        environment = self.environment.seen_from(host)
         packages = (*options.pip_arguments(), *environment.tested_versions())
         if environment.inside:  # what is the window's stays on Windows
             ours = (*options.pip_arguments(), "--no-deps", *environment.requirement())

@@ -59,7 +59,7 @@ class SmokeTestStep:
             on_event,
             cancel,
             timeout_s=_TIMEOUT_S,
-            cwd=self._environment.source_folder,
+            cwd=self._environment.seen_from(host).source_folder,
         )
         checks = _read_answer(done)
         failed = [check for check in checks if not check.ok]

@@ -86,7 +86,10 @@ class TorchEnvStep:
 
     def plan(self, host: Host, options: SetupOptions) -> Plan:
         """Settle torch first, alone; the project's extra `train` then finds it there or brings it."""
-        environment, build = self.environment, choose_build(host.gpu_facts(), self.environment.torch)
+        environment, build = (
+            self.environment.seen_from(host),
+            choose_build(host.gpu_facts(), self.environment.torch),
+        )
         tested = environment.tested_versions() if build.below == _BELOW else ()
         mirror = options.pip_arguments()
         if not build.cuda:

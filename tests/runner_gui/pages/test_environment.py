@@ -22,7 +22,7 @@ from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.setup_follower import SETUP_STEPS
 from wsl_bootstrap.cancel import CancelToken
 from wsl_bootstrap.codes import make_code
-from wsl_bootstrap.environment import Environment
+from wsl_bootstrap.environment import Environment, SetupOptions
 from wsl_bootstrap.hosts.base import Host
 from wsl_bootstrap.live import install
 from wsl_bootstrap.step import Check, OnEvent, Outcome, Plan, Probe
@@ -78,7 +78,7 @@ class Steps:
         self.special[step_id] = FileStep(step_id, path, script)
         return path
 
-    def __call__(self, environment: Environment) -> tuple[Check, ...]:
+    def __call__(self, environment: Environment, options: SetupOptions | None = None) -> tuple[Check, ...]:
         return tuple(self.special.get(step, Found(step, Probe.satisfied("9"))) for step in SETUP_STEPS)
 
 
