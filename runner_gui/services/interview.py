@@ -9,8 +9,8 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from runner_gui.services.chat import ChatService
 
-# Close to the likeliest words, and seeded: what is compared must not hang on luck. Without the small penalty a
-# small model loops; with that of a usual chat it evades common words for ones that it has never seen.
+# Close to the likeliest words, and seeded: what is compared must not hang on luck. Without the small penalty
+# a small model loops; with that of a usual chat it evades common words for ones that it has never seen.
 SAMPLING = {
     "temperature": 0.3, "top_p": 0.5, "top_k": 4, "frequency_penalty": 0.2, "seed": 1, "max_tokens": 96,
 }  # fmt: skip
