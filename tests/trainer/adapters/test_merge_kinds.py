@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.adapters import merge as merging
+from trainer.adapters import updates
 from trainer.adapters.attach import adapter_tensors, attach, attach_adapter
 from trainer.adapters.files import read_adapter, write_adapter
 from trainer.adapters.merge import merge
@@ -29,7 +29,7 @@ def test_merged_is_base_and_adapter(
     method: str,
     generation: str,
 ) -> None:
-    monkeypatch.setattr(merging, "BLOCK_ELEMENTS", 1000)  # many blocks, the last one short
+    monkeypatch.setattr(updates, "BLOCK_ELEMENTS", 1000)  # many blocks, the last one short
     base, file = tmp_path / "base.pth", tmp_path / "a.pth"
     make_checkpoint(base, generation, dtype="fp32")
     torch.manual_seed(1)
