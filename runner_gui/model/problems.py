@@ -13,8 +13,10 @@ def sentence_key(problem: AnyProblem) -> str:
     return f"error.{problem.code}" if isinstance(problem, Problem) else f"setup.{problem.id}"
 
 
-def as_code(problem: Problem) -> Code:
-    """A trainer's problem as the engine carries it."""
+def as_code(problem: AnyProblem) -> Code:
+    """A problem as the engine carries it."""
+    if isinstance(problem, Code):
+        return problem
     severity = Severity.ERROR if problem.severity == "error" else Severity.WARNING
     return Code(problem.code, severity, dict(problem.args))
 

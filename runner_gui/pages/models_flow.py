@@ -25,9 +25,8 @@ from wsl_bootstrap.codes import Code
 class ModelsFlow(QObject):
     """Opens the merge and chat dialogs and links them to the pipeline."""
 
-    def __init__(self, page: QWidget, pipeline: Pipeline, banner: Banner, interpreter: str = "") -> None:
+    def __init__(self, page: QWidget, pipeline: Pipeline, banner: Banner) -> None:
         super().__init__(page)
-        self._interpreter = interpreter
         self._page, self._pipeline, self._banner = page, pipeline, banner
         self.merge_dialog: MergeDialog | None = None
         self.chats: list[ChatDialog] = []
@@ -84,7 +83,7 @@ class ModelsFlow(QObject):
         if point is None or info is None:
             self._fail(Problem("adapter_unreadable", {"path": checkpoint, "reason": "meta.json"}))
             return None
-        base = Path(info.record.params["base_model"])
+        base = self._pipeline.place.original(info.record.params["base_model"])
         return self.chat(
             base, point.adapter, tr("chat.with_checkpoint", base=base.name, step=point.meta.step)
         )
@@ -93,7 +92,7 @@ class ModelsFlow(QObject):
         """Open a chat with a model."""
         from runner_gui.services.chat import ChatService
 
-        service = ChatService(self._interpreter)
+        service = ChatService(self._pipeline.place)
         dialog = ChatDialog(name or model.name, service, self._page.window())
         service.setParent(dialog)
         self.chats.append(dialog)

@@ -21,6 +21,7 @@ from runner_gui.pages.form_panel import FormPanel
 from runner_gui.pages.models_flow import ModelsFlow
 from runner_gui.pages.run_view import RunView
 from runner_gui.services.pipeline import Pipeline
+from runner_gui.services.place import originals
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
 from runner_gui.widgets.dialogs import Question, stop_dialog
@@ -69,7 +70,7 @@ class TrainPage(QWidget):
         self.panel = FormPanel(self.form_state, self._suggestions, advanced=settings.advanced_form)
         self.form, self.primary = self.panel.form, self.panel.primary
         self.run_view, self.welcome = RunView(), Welcome()
-        self.flow = ModelsFlow(self, pipeline, self.banner, settings.interpreter)
+        self.flow = ModelsFlow(self, pipeline, self.banner)
         self._lay_out()
         self._connect()
         self._show_steps()
@@ -136,7 +137,7 @@ class TrainPage(QWidget):
         if self.pipeline.is_busy:
             return
         runs = self.store.runs()
-        running = next((info for info in runs if info.status == "running"), None)
+        running = next((info for info in runs if self._is_running(info)), None)
         if running is not None:
             self.banner.show_notice(Notice("info", "attached", {"name": running.folder.run_id}))
             self.pipeline.attach(running.folder)
@@ -154,11 +155,14 @@ class TrainPage(QWidget):
         if self.pipeline.is_busy:
             return
         info = self.store.get(folder.path)
-        if info is not None and info.status == "running":
+        if info is not None and self._is_running(info):
             self.pipeline.attach(folder)
         elif info is not None:
             self.banner.dismiss()
             self._show_run(folder, info.status)
+
+    def _is_running(self, info: RunInfo) -> bool:
+        return info.status == "running" or self.pipeline.place.is_held(info.folder)
 
     def resume_run(self, folder: RunFolder) -> None:
         """Go on with an earlier run."""
@@ -172,7 +176,7 @@ class TrainPage(QWidget):
         if self.pipeline.is_busy:
             return
         self._forget_resume()
-        self._fill_form(params)
+        self._fill_form(originals(self.pipeline.place, params))
 
     def _fill_form(self, params: Mapping[str, Any]) -> None:
         for name, value in params.items():

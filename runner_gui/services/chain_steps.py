@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from runner_gui.model.problems import as_code
 from runner_gui.services import commands
+from runner_gui.services.commands import Command, Naming
 from runner_gui.services.jobs import WorkerJobs
 from runner_gui.services.outcome import JobOutcome, problem_of
+from runner_gui.services.place import Here, Place
 from trainer.contract.errors import Problem
 from trainer.contract.events import Event
 from trainer.contract.run_folder import RunFolder
@@ -46,10 +48,14 @@ class ConvertRequest:
 
 @dataclass(frozen=True, slots=True)
 class TrainRequest:
-    """A run to train: a new one by its arguments, or one to go on with."""
+    """A run to train: a new one, or one to go on with.
+
+    `make_args` returns the trainer's arguments, once it is known how it names the `files`.
+    """
 
     folder: RunFolder
-    args: tuple[str, ...]
+    files: tuple[Path, ...]
+    make_args: Callable[[Naming], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +70,8 @@ class MergeRequest:
 class Trainings(Protocol):
     """Runs a training in the thread of the event loop, while the worker waits."""
 
-    def train(self, request: TrainRequest, cancel: CancelToken) -> JobOutcome:
-        """Train to the end.
+    def train(self, folder: RunFolder, command: Command, cancel: CancelToken) -> JobOutcome:
+        """Have a trainer's command work in a run folder, to the end.
 
         Raises:
             CancelledError: the window went away, or the run was let go.
@@ -76,11 +82,11 @@ class Trainings(Protocol):
 class _JobStep:
     """What steps that run one of the trainer's commands have in common."""
 
-    def __init__(self, jobs: WorkerJobs, interpreter: str) -> None:
+    def __init__(self, jobs: WorkerJobs, place: Place) -> None:
         self._jobs = jobs
-        self._interpreter = interpreter
+        self._place = place
 
-    def _run(self, args: list[str], on_event: OnEvent, cancel: CancelToken) -> JobOutcome:
+    def _run(self, args: list[str], work: Path, on_event: OnEvent, cancel: CancelToken) -> JobOutcome:
         def on_item(item: Event | str) -> None:
             if isinstance(item, str):
                 on_event(OutputLine(item))
@@ -89,7 +95,7 @@ class _JobStep:
             elif item.t == "warning":
                 on_event(Warned(problem_of(item)))
 
-        outcome = self._jobs.run(commands.trainer_command(self._interpreter, *args), on_item, cancel)
+        outcome = self._jobs.run(self._place.trainer(args, work), on_item, cancel)
         raise_unless_done(outcome)
         return outcome
 
@@ -112,8 +118,8 @@ class ConvertStep(_JobStep):
     id = "convert"
     requires: tuple[str, ...] = ()
 
-    def __init__(self, jobs: WorkerJobs, interpreter: str, cache: Path) -> None:
-        super().__init__(jobs, interpreter)
+    def __init__(self, jobs: WorkerJobs, cache: Path) -> None:
+        super().__init__(jobs, Here())  # needs no torch, and so no environment
         self._cache = cache
         self.request: ConvertRequest | None = None
         self._done: tuple[ConvertRequest, int] | None = None
@@ -138,12 +144,13 @@ class ConvertStep(_JobStep):
         if request is None:
             raise CancelledError
         look = _look_of(request)
-        model = self._run(commands.inspect_args(Path(request.base_model)), on_event, cancel)
+        base = Path(request.base_model)
+        model = self._run(commands.inspect_args(base), base, on_event, cancel)
         size = (model.result or {}).get("vocab_size")
         args = commands.convert_args(
             request.data, request.vocab, self._cache, size if isinstance(size, int) else None
         )
-        result = self._run(args, on_event, cancel).result or {}
+        result = self._run(args, base, on_event, cancel).result or {}
         self._value = _size_text(result)
         self._done = (request, look)
         return Outcome()
@@ -155,8 +162,10 @@ class TrainStep:
     id = "train"
     requires: tuple[str, ...] = ("convert", "smoke_test")
 
-    def __init__(self, trainings: Trainings) -> None:
+    def __init__(self, trainings: Trainings, place: Place, cache: Path) -> None:
         self._trainings = trainings
+        self._place = place
+        self._cache = cache
         self.request: TrainRequest | None = None
         self._done: TrainRequest | None = None
 
@@ -175,10 +184,14 @@ class TrainStep:
         Raises:
             StepError: it failed; CancelledError: it was stopped, or goes on without this window.
         """
-        if self.request is None:
+        request = self.request
+        if request is None:
             raise CancelledError
-        raise_unless_done(self._trainings.train(self.request, cancel))
-        self._done = self.request
+        name = self._place.bring(request.files, on_event, cancel)
+        folder = request.folder
+        command = self._place.trainer(request.make_args(name), folder.path, cache=self._cache, quiet=True)
+        raise_unless_done(self._trainings.train(folder, command, cancel))
+        self._done = request
         return Outcome()
 
 
@@ -188,8 +201,8 @@ class MergeStep(_JobStep):
     id = "merge"
     requires: tuple[str, ...] = ()
 
-    def __init__(self, jobs: WorkerJobs, interpreter: str) -> None:
-        super().__init__(jobs, interpreter)
+    def __init__(self, jobs: WorkerJobs, place: Place) -> None:
+        super().__init__(jobs, place)
         self.request: MergeRequest | None = None
         self._done: MergeRequest | None = None
 
@@ -212,7 +225,11 @@ class MergeStep(_JobStep):
         if self.request is None:
             raise CancelledError
         request = self.request
-        self._run(commands.merge_args(request.base, request.adapter, request.output), on_event, cancel)
+        name = self._place.bring([request.base], on_event, cancel)
+        made = self._place.result_name(request.output)
+        args = commands.merge_args(request.base, request.adapter, made, name)
+        self._run(args, request.output, on_event, cancel)
+        self._place.deliver(request.output, on_event, cancel)
         self._done = request
         return Outcome()
 

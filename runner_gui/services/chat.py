@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,31 @@ from typing import Any
 from PySide6.QtCore import QObject, QTimer, QUrl, Signal
 from PySide6.QtNetwork import QNetworkAccessManager, QNetworkProxy, QNetworkReply, QNetworkRequest
 
+from runner_gui.model.problems import AnyProblem
 from runner_gui.services import commands
+from runner_gui.services.commands import Command
 from runner_gui.services.outcome import JobOutcome
+from runner_gui.services.place import Here, Place
 from runner_gui.services.process import JobProcess
 from runner_gui.services.sse import SseParser
 from trainer.contract.errors import CODES, Problem
 from trainer.contract.events import Event
+from trainer.contract.files import disk_error
+from wsl_bootstrap.cancel import CancelledError, CancelToken
+from wsl_bootstrap.hosts.base import HostError
+from wsl_bootstrap.step import StepError
 
 LOG = logging.getLogger(__name__)
 API_KEY_VARIABLE = "RWKV_API_KEY"
 DONE = "[DONE]"
+_BRING_ENDS_S = 10.0
 
 
 class ChatService(QObject):
     """Loads a model, or a base with an adapter, and streams its answers.
 
     Args:
-        interpreter: the Python that has the trainer; "" is the window's own.
+        place: where the server runs; None is this computer, with the window's own Python.
 
     Signals:
         ready: the model is loaded and can be asked.
@@ -42,9 +51,13 @@ class ChatService(QObject):
     answer_finished = Signal(str)
     failed = Signal(object, str)
 
-    def __init__(self, interpreter: str = "", parent: QObject | None = None) -> None:
+    _brought = Signal(object, object)
+
+    def __init__(self, place: Place | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._interpreter = interpreter
+        self._place = place or Here()
+        self._bringing: tuple[threading.Thread, CancelToken] | None = None
+        self._brought.connect(self._start_server)
         self._network = QNetworkAccessManager(self)
         # The server is on this computer: a proxy that the system knows must not see the talk.
         self._network.setProxy(QNetworkProxy(QNetworkProxy.ProxyType.NoProxy))
@@ -71,8 +84,33 @@ class ChatService(QObject):
         self.close()
         # Only this window may ask: whoever else is on this computer does not have the key.
         self._key = secrets.token_urlsafe(24)
-        command = commands.trainer_command(self._interpreter, *commands.serve_args(model, adapter))
-        command = commands.with_env(command, {API_KEY_VARIABLE: self._key})
+        cancel = CancelToken()
+        thread = threading.Thread(target=self._bring, args=(model, adapter, cancel), daemon=True)
+        self._bringing = thread, cancel
+        thread.start()
+
+    def _bring(self, model: Path, adapter: Path | None, cancel: CancelToken) -> None:
+        """In a thread of its own: have the model where it is read fast, which may take minutes once."""
+        try:
+            name = self._place.bring([model], lambda _: None, cancel)
+            args = commands.serve_args(model, adapter, name)
+            brought: Command | AnyProblem = self._place.trainer(
+                args, model, env={API_KEY_VARIABLE: self._key}
+            )
+        except CancelledError:
+            return
+        except (StepError, HostError) as error:
+            brought = error.code
+        except OSError as error:
+            brought = disk_error(error, model).problem
+        self._brought.emit(cancel, brought)
+
+    def _start_server(self, cancel: CancelToken, command: Command | AnyProblem) -> None:
+        if cancel.cancelled:
+            return
+        if not isinstance(command, Command):
+            self.failed.emit(command, "")
+            return
         job = JobProcess(command, self)
         job.event_received.connect(self._on_event)
         job.finished.connect(self._on_server_ended)
@@ -109,6 +147,11 @@ class ChatService(QObject):
 
     def close(self) -> None:
         """Give the model up and end its server."""
+        if self._bringing is not None:
+            thread, cancel = self._bringing
+            cancel.cancel()
+            thread.join(_BRING_ENDS_S)
+            self._bringing = None
         reply, self._reply = self._reply, None
         if reply is not None:
             reply.abort()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import trainer
 from trainer.contract.params import PARAMS, TrainParams
+from wsl_bootstrap.jobs.job import JobEnd, WslJob, job_end
+
+# How the command that is built will know a file.
+Naming = Callable[[Path], str]
 
 # Asks the trainer to write coded errors to stderr as framed events beside the sentences.
 EVENTS_VARIABLE = "RWKV_TRAINER_EVENTS"
@@ -20,11 +24,15 @@ CACHE_VARIABLE = "RUNNER_CACHE"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: what is run, where, and with which additions to the environment."""
+    """One command: what is run, where, and with which additions to the environment.
+
+    `job` is what it is inside the distribution, where it does not run on this computer.
+    """
 
     argv: tuple[str, ...]
     cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    job: WslJob | None = None
 
 
 def trainer_command(interpreter: str, *args: str, cache: Path | None = None) -> Command:
@@ -37,33 +45,48 @@ def trainer_command(interpreter: str, *args: str, cache: Path | None = None) -> 
 
 
 def with_env(command: Command, env: Mapping[str, str]) -> Command:
-    """The same command with more in its environment."""
+    """The same command of this computer with more in its environment."""
     return replace(command, env={**command.env, **env})
 
 
-def train_args(params: TrainParams, run_dir: Path) -> list[str]:
+def command_end(command: Command, exit_code: int, said: str) -> JobEnd:
+    """How a command ended.
+
+    Args:
+        exit_code: of the process that this computer started, negative for a signal.
+        said: what that printed, for a failure of WSL itself.
+    """
+    return JobEnd(exit_code) if command.job is None else job_end(command.argv, exit_code, said)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The name of a file for a command on this computer, which runs in another folder than the window."""
+    return str(Path(path).expanduser().absolute())
+
+
+def train_args(params: TrainParams, run_dir: Path, name: Naming = absolute) -> list[str]:
     """Every parameter as a flag.
 
     Values are joined to their flags by "=", so that none of them is taken for a flag itself.
     """
-    args = ["train", f"--run-dir={_absolute(run_dir)}"]
-    for name, value in params.as_json().items():
-        args += _flag(name, value)
+    args = ["train", f"--run-dir={name(run_dir)}"]
+    for param, value in params.as_json().items():
+        args += _flag(param, value, name)
     return args
 
 
-def _flag(name: str, value: Any) -> list[str]:
-    param = PARAMS[name]
+def _flag(param_name: str, value: Any, name: Naming) -> list[str]:
+    param = PARAMS[param_name]
     if value is None:
         return []
     if param.kind == "bool":
         return [param.flag if value else "--no-" + param.flag.removeprefix("--")]
     if param.kind == "lines":
-        return [f"--{_singular(name)}={line}" for line in value]
+        return [f"--{_singular(param_name)}={line}" for line in value]
     if param.kind == "multi":
         return [f"{param.flag}={','.join(value)}"]
     if param.kind == "path":
-        return [f"{param.flag}={_absolute(value)}"]
+        return [f"{param.flag}={name(Path(value))}"]
     return [f"{param.flag}={value!r}" if isinstance(value, float) else f"{param.flag}={value}"]
 
 
@@ -71,40 +94,35 @@ def _singular(name: str) -> str:
     return name.removesuffix("s").replace("_", "-")
 
 
-def resume_args(run_dir: Path) -> list[str]:
+def resume_args(run_dir: Path, name: Naming = absolute) -> list[str]:
     """Go on with a run from its last checkpoint, with its own frozen parameters."""
-    return ["train", f"--run-dir={_absolute(run_dir)}", "--resume"]
+    return ["train", f"--run-dir={name(run_dir)}", "--resume"]
 
 
 def convert_args(data: str, vocab: str | None, cache: Path, vocab_size: int | None = None) -> list[str]:
     """Convert into the cache, keyed by content; costs little where that has been done."""
-    args = ["convert", f"--data={_absolute(data)}", f"--cache={_absolute(cache)}", "--json"]
+    args = ["convert", f"--data={absolute(data)}", f"--cache={absolute(cache)}", "--json"]
     if vocab is not None:
-        args.append(f"--vocab={_absolute(vocab)}")
+        args.append(f"--vocab={absolute(vocab)}")
     if vocab_size is not None:
         args.append(f"--vocab-size={vocab_size}")
     return args
 
 
-def merge_args(base: Path, adapter: Path, output: Path) -> list[str]:
+def merge_args(base: Path, adapter: Path, output: Path, name: Naming = absolute) -> list[str]:
     return [
         "merge",
-        f"--base={_absolute(base)}",
-        f"--adapter={_absolute(adapter)}",
-        f"--out={_absolute(output)}",
+        f"--base={name(base)}",
+        f"--adapter={name(adapter)}",
+        f"--out={name(output)}",
         "--json",
     ]
 
 
 def inspect_args(model: Path) -> list[str]:
-    return ["inspect", str(_absolute(model)), "--json"]
+    return ["inspect", absolute(model), "--json"]
 
 
-def serve_args(model: Path, adapter: Path | None = None) -> list[str]:
-    args = ["serve", f"--model={_absolute(model)}", "--port=0", "--exit-with-parent"]
-    return args if adapter is None else [*args, f"--adapter={_absolute(adapter)}"]
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    # The command runs in another folder than the window: nothing relative may reach it.
-    return Path(path).expanduser().absolute()
+def serve_args(model: Path, adapter: Path | None = None, name: Naming = absolute) -> list[str]:
+    args = ["serve", f"--model={name(model)}", "--port=0", "--exit-with-parent"]
+    return args if adapter is None else [*args, f"--adapter={name(adapter)}"]

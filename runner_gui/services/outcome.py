@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from runner_gui.model.problems import AnyProblem
 from trainer.contract.errors import CODES, Problem
 from trainer.contract.events import OUTCOMES, Event
+from wsl_bootstrap.codes import Code
 
 Status = Literal["completed", "stopped", "failed", "killed"]
 EXIT_STOPPED = 3
@@ -28,7 +30,7 @@ class JobOutcome:
 
     status: Status
     exit_code: int | None
-    problem: Problem | None = None
+    problem: AnyProblem | None = None
     last_lines: tuple[str, ...] = ()
     result: Mapping[str, Any] | None = None
 
@@ -49,8 +51,14 @@ class OutcomeReader:
         self._says_bye = says_bye
         self._error: Problem | None = None
         self._sentence_error: Problem | None = None
+        self._wsl: Code | None = None
         self._bye: Event | None = None
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """What was printed last."""
+        return tuple(self._lines)
 
     def note_event(self, event: Event) -> None:
         if event.t == "hello":
@@ -72,6 +80,10 @@ class OutcomeReader:
             known = code in CODES and code != "internal"
             self._sentence_error = Problem(code) if known else Problem("internal", {"detail": sentence})
 
+    def note_wsl(self, code: Code | None) -> None:
+        """What happened to WSL itself, if anything did: the command could do nothing about that."""
+        self._wsl = code
+
     def outcome(self, exit_code: int | None, *, we_killed: bool = False) -> JobOutcome:
         """Put together what is known.
 
@@ -80,19 +92,21 @@ class OutcomeReader:
             we_killed: the signal came from the window, on the person's order.
         """
         status = self._status(exit_code)
-        problem = None
+        problem: AnyProblem | None = None
         if status == "failed":
-            problem = self._error or self._sentence_error or self._unexplained(exit_code)
+            problem = self._error or self._sentence_error or self._wsl or self._unexplained(exit_code)
         elif status == "killed" and we_killed:
             status = "stopped"
         elif status == "killed":
             problem = Problem("killed", {"signal": _signal_name(exit_code)})
-        return JobOutcome(status, exit_code, problem, tuple(self._lines))
+        return JobOutcome(status, exit_code, problem, self.last_lines)
 
     def _status(self, exit_code: int | None) -> Status:
         if self._bye is not None and self._bye.get("status") in OUTCOMES:
             return self._bye["status"]
         if self._error is not None or self._sentence_error is not None:
+            return "failed"
+        if self._wsl is not None:
             return "failed"
         if exit_code is None or exit_code < 0:
             return "killed"

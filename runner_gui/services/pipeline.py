@@ -29,9 +29,11 @@ from runner_gui.services.chain_steps import (
     TrainStep,
     Warned,
 )
+from runner_gui.services.commands import Command
 from runner_gui.services.engine_worker import EngineWorker
 from runner_gui.services.jobs import WorkerJobs
 from runner_gui.services.outcome import LAST_LINES, JobOutcome
+from runner_gui.services.place import files_of, originals, place_for
 from runner_gui.services.run_session import RunSession, remove_unborn
 from runner_gui.services.setup_follower import FIRST_STEP, LAST_STEP, SetupFollower
 from runner_gui.services.step_views import WAITS_FOR_PERSON, StepView, nodes, set_up_facts, view_of
@@ -44,6 +46,7 @@ from wsl_bootstrap.engine import Engine
 from wsl_bootstrap.environment import SetupOptions, current_environment
 from wsl_bootstrap.hosts import this_host
 from wsl_bootstrap.journal import Journal
+from wsl_bootstrap.options import options_file
 from wsl_bootstrap.status import Status, StepEvent, Transition
 from wsl_bootstrap.step import OutputLine, Progress
 from wsl_bootstrap.steps import setup_steps
@@ -85,7 +88,7 @@ class Pipeline(QObject):
     merged = Signal(str)
     use_ready = Signal(str)
 
-    _training_wanted = Signal(object, object)
+    _training_wanted = Signal(object, object, object)
 
     def __init__(
         self,
@@ -98,16 +101,19 @@ class Pipeline(QObject):
         super().__init__(parent)
         self.workspace = workspace
         self._stop_times = stop_times
-        self._interpreter = settings.interpreter if settings is not None else ""
         self._jobs = WorkerJobs(self)
-        self._convert = ConvertStep(self._jobs, "", workspace.cache / "data")
-        self._train = TrainStep(self)
-        self._merge = MergeStep(self._jobs, self._interpreter)
-        environment = current_environment()
+        options = SetupOptions.load(options_file())
+        host = this_host(options.distribution)
+        environment = current_environment(host)
+        interpreter = settings.interpreter if settings is not None else ""
+        self.place = place_for(host, environment, interpreter, workspace.cache)
+        self._convert = ConvertStep(self._jobs, workspace.cache / "data")
+        self._train = TrainStep(self, self.place, workspace.cache)
+        self._merge = MergeStep(self._jobs, self.place)
         self._engine: Engine[SetupOptions] = Engine(
-            (self._convert, *setup_steps(environment), self._train, self._merge),
-            this_host(),
-            SetupOptions(),
+            (self._convert, *setup_steps(environment, options), self._train, self._merge),
+            host,
+            options,
             Journal(workspace.journal_file),
         )
         self._views = {status.step_id: view_of(status) for status in self._engine.statuses()}
@@ -174,8 +180,9 @@ class Pipeline(QObject):
         if record is None:
             self.failed.emit(Problem("run_not_found", {"path": str(run.path)}), "")
             return
-        params = TrainParams.model_validate(record.record.params)
-        request = TrainRequest(run, tuple(commands.resume_args(run.path)))
+        params = TrainParams.model_validate(originals(self.place, record.record.params))
+        files = tuple(files_of(params.as_json()))
+        request = TrainRequest(run, files, lambda name: commands.resume_args(run.path, name))
         self._walk(params, lambda: request)
 
     def set_up(self, until: str = LAST_STEP) -> None:
@@ -185,7 +192,8 @@ class Pipeline(QObject):
     def attach(self, run: RunFolder) -> None:
         """Watch a run that a trainer holds already."""
         if self._session is None:
-            self._open_session(RunSession(run, None, self, stop_times=self._stop_times))
+            watch = self.place.watch(run)
+            self._open_session(RunSession(run, watch, self, stop_times=self._stop_times, attached=True))
 
     def save_now(self) -> None:
         self._send("save")
@@ -274,7 +282,8 @@ class Pipeline(QObject):
 
     def _new_request(self, params: TrainParams, name: str) -> TrainRequest:
         folder = new_run_folder(self.workspace.runs, name or Path(params.data).stem)
-        return TrainRequest(folder, tuple(commands.train_args(params, folder.path)))
+        files = tuple(files_of(params.as_json()))
+        return TrainRequest(folder, files, lambda name: commands.train_args(params, folder.path, name))
 
     def _submit(self, work: Callable[[], Status | None], when_done: Callable[[], None]) -> None:
         """Prepare the work folder, then run `work` in the worker; what stands in its way is told."""
@@ -328,14 +337,14 @@ class Pipeline(QObject):
 
     # The run
 
-    def train(self, request: TrainRequest, cancel: CancelToken) -> JobOutcome:
+    def train(self, folder: RunFolder, command: Command, cancel: CancelToken) -> JobOutcome:
         """For the train step, in the worker: have the run done in the event loop's thread, and wait.
 
         Raises:
             CancelledError: the window goes away, or the run was let go.
         """
         outcomes: queue.SimpleQueue[JobOutcome | None] = queue.SimpleQueue()
-        self._training_wanted.emit(request, outcomes)
+        self._training_wanted.emit(folder, command, outcomes)
         while True:
             try:
                 outcome = outcomes.get(timeout=_POLL_S)
@@ -347,12 +356,13 @@ class Pipeline(QObject):
                 raise CancelledError
             return outcome
 
-    def _begin_training(self, request: TrainRequest, outcomes: queue.SimpleQueue[JobOutcome | None]) -> None:
+    def _begin_training(
+        self, folder: RunFolder, command: Command, outcomes: queue.SimpleQueue[JobOutcome | None]
+    ) -> None:
         if self._closed:
             return
-        command = commands.trainer_command(self._interpreter, *request.args, cache=self.workspace.cache)
         self._session_outcomes = outcomes
-        self._open_session(RunSession(request.folder, command, self, stop_times=self._stop_times))
+        self._open_session(RunSession(folder, command, self, stop_times=self._stop_times))
 
     def _open_session(self, session: RunSession) -> None:
         self._session = session
@@ -365,6 +375,7 @@ class Pipeline(QObject):
         self._put(StepView("train", State.APPLYING.value, session.folder.run_id))
         self._tell_busy()
         self.run_started.emit(str(session.folder.path))
+        self.place.keep_awake(True)
         session.start()
 
     def _on_run_event(self, event: object) -> None:
@@ -390,6 +401,7 @@ class Pipeline(QObject):
         outcomes, self._session_outcomes = self._session_outcomes, None
         if session is not None:
             session.deleteLater()
+            self.place.keep_awake(False)
         if outcomes is not None:
             outcomes.put(outcome)
         else:
@@ -405,4 +417,4 @@ class Pipeline(QObject):
     def _base_of(self, run: RunFolder) -> Path:
         """The base model's file, as the run's own record names it."""
         info = RunStore(self.workspace.runs).get(run.path)
-        return Path(info.record.params["base_model"]) if info is not None else Path()
+        return self.place.original(info.record.params["base_model"]) if info is not None else Path()

@@ -10,9 +10,9 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal
 
-from runner_gui.services.commands import Command
+from runner_gui.services.commands import Command, command_end
 from runner_gui.services.outcome import JobOutcome, OutcomeReader
-from runner_gui.services.process_group import signal_group
+from runner_gui.services.process_group import end_job
 from trainer.contract.errors import Problem
 from trainer.contract.events import Event, EventFramer
 
@@ -100,7 +100,7 @@ class JobProcess(QObject):
         if not self.is_running:
             return
         self._we_killed = True
-        signal_group(self._pid, force=False)
+        end_job(self._pid, self.command.job, force=False)
         self._kill_timer.start(int(kill_after_s * 1000))
 
     def close(self, wait_s: float = 5.0) -> None:
@@ -108,13 +108,13 @@ class JobProcess(QObject):
         if not self.is_running:
             return
         self._we_killed = True
-        signal_group(self._pid, force=False)
+        end_job(self._pid, self.command.job, force=False)
         if not self._process.waitForFinished(int(wait_s * 1000)):
             self._kill()
             self._process.waitForFinished(int(wait_s * 1000))
 
     def _kill(self) -> None:
-        signal_group(self._pid, force=True)
+        end_job(self._pid, self.command.job, force=True)
 
     def _on_stdout(self) -> None:
         self._take(QProcess.ProcessChannel.StandardOutput, self._process.readAllStandardOutput().data())
@@ -153,9 +153,13 @@ class JobProcess(QObject):
             for item in framer.finish():
                 self._pass_on(item, channel)
         # What the child started may outlive it, and nobody else would end that.
-        signal_group(self._pid, force=True)
+        end_job(self._pid, self.command.job, force=True)
         crashed = exit_status == QProcess.ExitStatus.CrashExit
-        outcome = self._reader.outcome(-exit_code if crashed else exit_code, we_killed=self._we_killed)
+        # A message in UTF-16, from a wsl.exe too old to be told otherwise, was read as UTF-8.
+        said = "\n".join(self._reader.last_lines).replace("\0", "")
+        end = command_end(self.command, -exit_code if crashed else exit_code, said)
+        self._reader.note_wsl(end.code)
+        outcome = self._reader.outcome(end.exit_code, we_killed=self._we_killed)
         self._end(
             JobOutcome(
                 outcome.status, outcome.exit_code, outcome.problem, outcome.last_lines, result=self._result

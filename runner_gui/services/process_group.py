@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
+import time
 
 import psutil
 
+from wsl_bootstrap.jobs.job import WslJob
+
 LOG = logging.getLogger(__name__)
+_KILLED_WITHIN_S = 15.0
 
 
 def signal_group(pgid: int, *, force: bool) -> bool:
@@ -45,6 +50,32 @@ def _signal_tree(pid: int, *, force: bool) -> bool:
         except psutil.NoSuchProcess:
             continue
     return True
+
+
+def end_job(pid: int, job: WslJob | None, *, force: bool) -> None:
+    """Ask a command and everything that it started to end, or end them; on the side where they run.
+
+    Returns at once: reaching into a distribution takes a moment, for which the window may not stand still.
+    """
+    if job is None:
+        signal_group(pid, force=force)
+    else:
+        threading.Thread(target=_end_inside, args=(pid, job, force), name="ending a job", daemon=True).start()
+
+
+def _end_inside(pid: int, job: WslJob, force: bool) -> None:
+    job.signal(force=force)
+    if not force:
+        return
+    deadline = time.monotonic() + _KILLED_WITHIN_S
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid):
+            return
+        time.sleep(0.1)
+    # Not even SIGKILL ends what hangs in a driver; the virtual machine's process tree does.
+    if job.is_alive():
+        job.terminate_distribution()
+    signal_group(pid, force=True)
 
 
 def is_older_than(pid: int, ts: float) -> bool:

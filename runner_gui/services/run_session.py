@@ -18,6 +18,7 @@ from runner_gui.services.watchdog import SILENCE_S, Watchdog
 from trainer.contract.errors import Problem
 from trainer.contract.events import Event, EventFramer, read_events
 from trainer.contract.run_folder import RunFolder
+from wsl_bootstrap.jobs.job import JobEnd
 
 LOG = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class RunSession(QObject):
     Args:
         folder: the run.
         command: starts its trainer; None attaches to one that runs.
+        attached: the command does not start the trainer, it only lasts as long as that.
 
     Signals:
         event_received, line_received: what the run tells.
@@ -50,6 +52,7 @@ class RunSession(QObject):
         *,
         stop_times: StopTimes | None = None,
         silence_s: float = SILENCE_S,
+        attached: bool = False,
     ) -> None:
         super().__init__(parent)
         self.folder = folder
@@ -57,6 +60,7 @@ class RunSession(QObject):
         self._command_number = 0
         self._forced = False
         self._exit_code: int | None = None
+        self._attached = attached
         self._process = None if command is None else TrainerProcess(command, self)
         self._follower = RunFollower(folder, self, from_start=False, owned=command is not None)
         self._follower.event_received.connect(self._on_event)
@@ -108,7 +112,7 @@ class RunSession(QObject):
             self._process.let_go()
 
     def _send(self, command: dict[str, Any]) -> None:
-        if self._process is not None and self._process.send(command):
+        if self._process is not None and not self._attached and self._process.send(command):
             return
         try:
             self.folder.send(command)
@@ -135,9 +139,13 @@ class RunSession(QObject):
         self._reader.note_line(line)
         self.line_received.emit(line)
 
-    def _on_process_ended(self, exit_code: int, said: bytes) -> None:
-        self._exit_code = exit_code
+    def _on_process_ended(self, end: JobEnd, said: bytes) -> None:
         self._follower.finish_reading()
+        self._reader.note_wsl(end.code)
+        if self._attached:  # says that the trainer is gone, and not how
+            self._follower.finish()
+            return
+        self._exit_code = end.exit_code
         framer = EventFramer()
         for item in (*framer.feed(said), *framer.finish()):
             if isinstance(item, Event):

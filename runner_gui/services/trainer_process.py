@@ -16,8 +16,9 @@ from typing import IO, Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from runner_gui.services.commands import Command
-from runner_gui.services.process_group import signal_group
+from runner_gui.services.commands import Command, command_end
+from runner_gui.services.process_group import end_job
+from wsl_bootstrap.wsl_output import decode
 
 LOG = logging.getLogger(__name__)
 POLL_MS = 100
@@ -28,10 +29,10 @@ class TrainerProcess(QObject):
     """Starts one trainer in a session of its own and reports its end.
 
     Signals:
-        ended: the exit status (negative for a signal) and what it wrote to stderr before it had a log.
+        ended: how, as a `JobEnd`, and what it wrote to stderr before it had a log.
     """
 
-    ended = Signal(int, bytes)
+    ended = Signal(object, bytes)
 
     def __init__(self, command: Command, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -65,7 +66,8 @@ class TrainerProcess(QObject):
                 cwd=self.command.cwd,
                 env={**os.environ, **self.command.env},
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                # Only wsl.exe has something to say there, and why it failed is all of it.
+                stdout=subprocess.DEVNULL if self.command.job is None else self._stderr,
                 stderr=self._stderr,
                 start_new_session=True,
                 creationflags=flags,
@@ -90,7 +92,7 @@ class TrainerProcess(QObject):
     def signal(self, force: bool) -> None:
         """Ask its process group to end, or end it."""
         if self._process is not None:
-            signal_group(self._process.pid, force=force)
+            end_job(self._process.pid, self.command.job, force=force)
 
     def let_go(self) -> None:
         """Leave it running, as if it had never been ours."""
@@ -118,11 +120,11 @@ class TrainerProcess(QObject):
             return
         self._poll.stop()
         # What it started may outlive it, and nobody else would end that.
-        signal_group(self._process.pid, force=True)
+        end_job(self._process.pid, self.command.job, force=True)
         said = self._said()
         self._close_files()
         self._process = None
-        self.ended.emit(exit_code, said)
+        self.ended.emit(command_end(self.command, exit_code, decode(said)), said)
 
     def _said(self) -> bytes:
         if self._stderr is None:

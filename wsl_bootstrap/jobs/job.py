@@ -87,11 +87,17 @@ class WslJob:
         self._record = str(records / name)
 
     def line(
-        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: PurePath | None = None
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        cwd: PurePath | None = None,
+        *,
+        quiet: bool = False,
     ) -> JobLine:
-        """Return what starts a command as this job."""
+        """Return what starts a command as this job; `quiet` leaves standard output to wsl.exe's own words."""
+        script = f"{_START} >/dev/null" if quiet else _START
         return JobLine(
-            tuple(self._host.command(["sh", "-c", _START, self._record, *argv], cwd)),
+            tuple(self._host.command(["sh", "-c", script, self._record, *argv], cwd)),
             self._host.environment(env),
         )
 

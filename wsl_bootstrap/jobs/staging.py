@@ -15,13 +15,11 @@ from pathlib import Path, PurePosixPath
 
 from wsl_bootstrap.cancel import CancelledError, CancelToken
 from wsl_bootstrap.codes import Code, make_code
-from wsl_bootstrap.environment import LINUX_FOLDER
 from wsl_bootstrap.files import write_whole
 from wsl_bootstrap.hosts.windows import WindowsHost
 from wsl_bootstrap.step import Progress, StepError
 
 LOG = logging.getLogger(__name__)
-FILES_FOLDER = LINUX_FOLDER / "files"
 _SCRIPT = Path(__file__).with_name("copy_inside.py")
 _LOOK_TIMEOUT_S = 20.0
 _POLL_S = 0.2
@@ -41,9 +39,7 @@ class Staging:
         folder: where copies lie inside.
     """
 
-    def __init__(
-        self, host: WindowsHost, python: str, index: Path, folder: PurePosixPath = FILES_FOLDER
-    ) -> None:
+    def __init__(self, host: WindowsHost, python: str, index: Path, folder: PurePosixPath) -> None:
         self._host, self._python, self._index, self._folder = host, python, index, folder
 
     def bring(self, path: Path, on_progress: OnProgress, cancel: CancelToken) -> str:

@@ -57,7 +57,7 @@ def test_converted_once_and_again_only_when_the_data_differs(
     qtbot: QtBot, jobs: WorkerJobs, request_: ConvertRequest, tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
-    step = ConvertStep(jobs, "", cache)
+    step = ConvertStep(jobs, cache)
     host = this_host()
     assert step.probe(host).event is Event.FOUND_MISSING
     step.request = request_
@@ -76,7 +76,7 @@ def test_converted_once_and_again_only_when_the_data_differs(
     first = conversions()
     assert len(first) == 1
     # Another start of the program remembers nothing, and finds the conversion.
-    again = ConvertStep(jobs, "", cache)
+    again = ConvertStep(jobs, cache)
     again.request = request_
     assert again.probe(host).event is Event.FOUND_MISSING
     assert not any(isinstance(item, Progress) for item in apply(qtbot, again))
@@ -92,7 +92,7 @@ def test_converted_once_and_again_only_when_the_data_differs(
 def test_what_is_wrong_comes_with_its_facts(
     qtbot: QtBot, jobs: WorkerJobs, request_: ConvertRequest, tmp_path: Path
 ) -> None:
-    step = ConvertStep(jobs, "", tmp_path / "cache")
+    step = ConvertStep(jobs, tmp_path / "cache")
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     step.request = ConvertRequest(str(empty), None, request_.base_model)
@@ -104,7 +104,7 @@ def test_what_is_wrong_comes_with_its_facts(
 def test_called_off_before_the_event_loop_came_to_it(
     qtbot: QtBot, jobs: WorkerJobs, request_: ConvertRequest, tmp_path: Path
 ) -> None:
-    step = ConvertStep(jobs, "", tmp_path / "cache")
+    step = ConvertStep(jobs, tmp_path / "cache")
     step.request = request_
     token = CancelToken()
     token.cancel()

@@ -88,7 +88,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: Callable[..
 def serve(chat: ChatService, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot) -> Callable[[str], None]:
     def begin(how: str) -> None:
         monkeypatch.setattr(
-            commands, "trainer_command", lambda *_: Command((sys.executable, "-c", SERVER, how))
+            commands, "trainer_command", lambda *_, **__: Command((sys.executable, "-c", SERVER, how))
         )
         with qtbot.waitSignal(chat.ready, timeout=SECONDS):
             chat.start(Path("any"))
