@@ -1,7 +1,7 @@
-"""The command line of set-up: `python -m wsl_bootstrap status|plan|apply|doctor`.
+"""The command line of set-up: `python -m wsl_bootstrap status|plan|apply|doctor|report`.
 
 Exit codes: 0 done, 1 something failed or stands in the way, 2 wrong usage, 3 stopped or not agreed to,
-4 a restart is needed. `status` and `plan` only tell, and end with 0.
+4 a restart is needed. `status`, `plan` and `report` only tell, and end with 0.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
+from wsl_bootstrap.bundle import gather, write_bundle
 from wsl_bootstrap.engine import Engine
 from wsl_bootstrap.environment import APP_FOLDER, Environment, SetupOptions, current_environment
 from wsl_bootstrap.hosts import this_host
@@ -52,9 +53,7 @@ class CommandLine:
 
     def execute(self) -> int:
         """Do what the arguments say and return the exit code."""
-        return {"status": self.status, "plan": self.plan, "apply": self.apply, "doctor": self.doctor}[
-            self._arguments.command
-        ]()
+        return getattr(self, self._arguments.command)()
 
     def status(self) -> int:
         """Tell where every step stands."""
@@ -85,6 +84,17 @@ class CommandLine:
     def doctor(self) -> int:
         """Check everything and compute for proof, but install nothing."""
         return self._walk(lambda plans: False)
+
+    def report(self) -> int:
+        """Write what helps others to help: probes, plans, versions, journal and logs, without secrets."""
+        self._work(self._engine.probe_all)
+        arguments, host = self._arguments, self._engine.host
+        logs = [arguments.journal, *arguments.add]
+        plans = self._engine.forecast()
+        parts = gather(host, self._engine.statuses(), plans, self._engine.options, logs, arguments.language)
+        write_bundle(arguments.output, host, parts)
+        self._show(self._report.say("bundle", path=arguments.output), {"path": str(arguments.output)})
+        return EXIT_STOPPED if self._stopped else EXIT_DONE
 
     def _walk(self, consent: Consent) -> int:
         if not self._stopped:
@@ -179,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m wsl_bootstrap", description="From a computer to a Linux environment that can train."
     )
-    parser.add_argument("command", choices=("status", "plan", "apply", "doctor"))
+    parser.add_argument("command", choices=("status", "plan", "apply", "doctor", "report"))
     parser.add_argument("--json", action="store_true", help="print one JSON object, last on stdout")
     parser.add_argument("--yes", action="store_true", help="agree to the plan without being asked")
     parser.add_argument("--venv", type=Path, help="the environment to look at or make (default: this one)")
@@ -191,6 +201,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", help="on Windows: where our own distribution goes")
     parser.add_argument("--rootfs", help="on Windows: a file to make our own distribution of")
     parser.add_argument("--options", type=Path, default=options_file(), help="where choices are kept")
+    parser.add_argument(
+        "--output", type=Path, default=Path("rwkv-lora-runner-report.zip"), help="report: the file"
+    )
+    parser.add_argument("--add", type=Path, action="append", default=[], help="report: a log to put into it")
     default_journal = user_state_path(APP_FOLDER, appauthor=False) / "setup.json"
     parser.add_argument("--journal", type=Path, default=default_journal, help="where to keep the journal")
     parser.add_argument("--language", choices=LANGUAGES, default=system_language())

@@ -1,8 +1,8 @@
 """The table of what a person's computer may be, and how setting it up ends there.
 
 Each row is walked in English and, with the UTF-16 of a wsl.exe that knows no better, in Chinese; and again on
-every Windows that it can happen on. It ends ready, or at a step with a code that has a sentence and a remedy in
-both languages.
+every Windows that it can happen on. It ends ready, or at a step with a code that has a sentence and a remedy
+in both languages.
 """
 
 from __future__ import annotations
