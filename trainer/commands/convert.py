@@ -14,6 +14,7 @@ from typing import Any
 from trainer.commands.output import EXIT_DONE, EXIT_STOPPED, open_output
 from trainer.contract.errors import Problem
 from trainer.contract.events import EventWriter
+from trainer.contract.params import PARAMS
 
 MAX_LISTED = 50
 
@@ -21,7 +22,7 @@ MAX_LISTED = 50
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("convert", help="turn text into training data (binidx)")
     parser.add_argument(
-        "--data", type=Path, required=True, help=".jsonl file, .txt file, folder of .txt files, binidx prefix"
+        "--data", type=Path, required=True, help="file of texts or dialogues, folder of them, binidx prefix"
     )
     parser.add_argument("--vocab", type=Path, help="World vocabulary or tokenizer.json (default: World)")
     where = parser.add_mutually_exclusive_group(required=True)
@@ -35,8 +36,20 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--vocab-size", type=int, metavar="N", help="rows of the model's embedding: chooses the vocabulary"
     )
+    add_render_flags(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
     parser.set_defaults(run=run)
+
+
+def add_render_flags(parser: argparse.ArgumentParser) -> None:
+    """How records become documents, as `train` has it."""
+    parser.add_argument("--data-columns", metavar="FIELD=COLUMN,…", help="which column of a table holds what")
+    parser.add_argument(
+        "--think",
+        choices=PARAMS["think"].choices,
+        default="keep",
+        help="reasoning in answers (default: keep)",
+    )
 
 
 class _StopSignals:
@@ -107,9 +120,16 @@ def _into_cache(args: argparse.Namespace, reports: _Reports) -> dict[str, Any]:
     """What training with this cache would convert, so that it finds it done. A kill leaves nothing behind."""
     from trainer.data.binidx import BinidxReader
     from trainer.data.cache import ensure_converted
+    from trainer.data.records import RenderOptions
 
     prefix = ensure_converted(
-        args.data, args.vocab, args.vocab_size, args.cache, reports.progress, reports.problem
+        args.data,
+        args.vocab,
+        args.vocab_size,
+        args.cache,
+        reports.progress,
+        reports.problem,
+        RenderOptions.make(args.data_columns, args.think),
     )
     reader = BinidxReader(prefix)
     skipped = reader.meta.skipped if reader.meta is not None else 0
@@ -119,6 +139,7 @@ def _into_cache(args: argparse.Namespace, reports: _Reports) -> dict[str, Any]:
 
 def _to_prefix(args: argparse.Namespace, reports: _Reports) -> dict[str, Any] | None:
     from trainer.data.convert import ConversionStoppedError, convert
+    from trainer.data.records import RenderOptions
     from trainer.data.tokenizers import load_tokenizer
 
     stop = _StopSignals()
@@ -131,6 +152,7 @@ def _to_prefix(args: argparse.Namespace, reports: _Reports) -> dict[str, Any] | 
             on_progress=reports.progress,
             on_problem=reports.problem,
             should_stop=lambda: stop.asked,
+            options=RenderOptions.make(args.data_columns, args.think),
         )
     except ConversionStoppedError:
         return None

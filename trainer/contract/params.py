@@ -56,10 +56,15 @@ class TrainParams(BaseModel):
 
     base_model: str = _p(kind="path", group="model", level="basic", min_length=1)
     lora_load: str | None = _p(None, kind="path", group="model", level="basic")
+    lora_resize: bool = _p(False, kind="bool", group="model")
     data: str = _p(kind="path", group="data", level="basic", min_length=1)
     vocab: str | None = _p(None, kind="path", group="data")
     loss_mask: Literal["all", "assistant"] = _p(
         "all", kind="choice", group="data", level="basic", choices=("all", "assistant")
+    )
+    data_columns: str | None = _p(None, kind="text", group="data")
+    think: Literal["keep", "drop", "empty"] = _p(
+        "keep", kind="choice", group="data", choices=("keep", "drop", "empty")
     )
     packing: bool = _p(True, kind="bool", group="data")
     val_fraction: float = _p(0.0, kind="float", group="data", ge=0.0, le=0.5)

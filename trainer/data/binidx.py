@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainer.contract.errors import InputError
 from trainer.contract.files import disk_error, fsync_folder
+from trainer.data.findings import Duplicates, Noticed
 
 MAGIC = b"MMIDIDX\x00\x00"
 CACHED_MAGIC = b"TNTIDX\x00\x00"
@@ -32,7 +33,7 @@ DTYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype("u1"), 2: np.dtype("i1"), 3: np.dtype("<i2"), 4: np.dtype("<i4"), 5: np.dtype("<i8"),
     8: np.dtype("<u2"),
 }  # fmt: skip
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _BLOCK_ITEMS = 1 << 20
 
 
@@ -53,6 +54,8 @@ class ConvertMeta(BaseModel):
         assistant_tokens: those that count when the loss is taken on the assistant's words only.
         skipped: lines or files that were left out.
         problems: the first of them.
+        shapes: documents of each shape that their records were recognised as.
+        remarks: what is doubtful about documents, by kind.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -69,6 +72,9 @@ class ConvertMeta(BaseModel):
     max_token: int
     skipped: int
     problems: tuple[SkippedProblem, ...] = ()
+    shapes: dict[str, int] = {}
+    remarks: dict[str, Noticed] = {}
+    duplicates: Duplicates = Duplicates()
 
 
 def part(prefix: Path, suffix: str) -> Path:

@@ -14,6 +14,7 @@ from trainer.contract.errors import InputError, Problem
 from trainer.contract.files import disk_error, write_json
 from trainer.data.binidx import FORMAT_VERSION, BinidxReader, binidx_prefix
 from trainer.data.convert import OnProblem, OnProgress, convert
+from trainer.data.records import RenderOptions
 from trainer.data.sources import Source, SourceFile, file_sha256, open_source, source_sha256
 from trainer.data.tokenizers import Tokenizer, load_tokenizer
 
@@ -65,9 +66,9 @@ def _index_of(source: Source, cache_root: Path) -> HashIndex:
     return HashIndex(cache_root / "hashes" / f"{name}.json")
 
 
-def data_key(data_sha256: str, vocab_sha256: str) -> str:
-    """Name of the conversion of some data by some vocabulary, in the present format."""
-    text = f"{FORMAT_VERSION}\n{data_sha256}\n{vocab_sha256}"
+def data_key(data_sha256: str, vocab_sha256: str, options: RenderOptions) -> str:
+    """Name of the conversion of some data by some vocabulary and options, in the present format."""
+    text = f"{FORMAT_VERSION}\n{data_sha256}\n{vocab_sha256}\n{options.fingerprint()}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -78,6 +79,7 @@ def ensure_converted(
     cache_root: Path,
     on_progress: OnProgress | None = None,
     on_problem: OnProblem | None = None,
+    options: RenderOptions | None = None,
 ) -> Path:
     """The prefix of the converted data, converting it if that has not been done; a binidx is its own.
 
@@ -88,6 +90,7 @@ def ensure_converted(
         vocab: vocabulary file; None chooses by `vocab_size`.
         vocab_size: rows of the model's embedding; None skips the check of token ids.
         on_problem: told of what was left out, also where the data was converted earlier (the first ones).
+        options: how records become documents.
 
     Raises:
         InputError: see `convert`, `load_tokenizer`, `BinidxReader`; `token_beyond_vocab`.
@@ -96,7 +99,7 @@ def ensure_converted(
     prefix = binidx_prefix(data)
     if prefix is None:
         tokenizer = load_tokenizer(vocab, vocab_size)
-        prefix = _converted(data, tokenizer, cache_root, on_progress, on_problem)
+        prefix = _converted(data, tokenizer, cache_root, on_progress, on_problem, options or RenderOptions())
     if vocab_size is not None:
         BinidxReader(prefix).check_vocabulary(vocab_size)
     return prefix
@@ -104,11 +107,11 @@ def ensure_converted(
 
 def _converted(
     data: Path, tokenizer: Tokenizer, cache_root: Path, on_progress: OnProgress | None,
-    on_problem: OnProblem | None,
+    on_problem: OnProblem | None, options: RenderOptions,
 ) -> Path:  # fmt: skip
     source = open_source(data)
     index = _index_of(source, cache_root)
-    key = data_key(source_sha256(source, index.sha256), tokenizer.sha256)
+    key = data_key(source_sha256(source, index.sha256), tokenizer.sha256, options)
     folder = cache_root / key
     prefix = folder / "data"
     try:
@@ -129,6 +132,7 @@ def _converted(
                 on_progress=on_progress,
                 on_problem=on_problem,
                 hash_file=index.sha256,
+                options=options,
             )
         elif on_problem is not None and found.meta is not None:
             for problem in found.meta.problems:

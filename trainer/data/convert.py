@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,9 +11,13 @@ import numpy as np
 
 from trainer.contract.errors import InputError, Problem
 from trainer.data.binidx import BinidxWriter, ConvertMeta, SkippedProblem
-from trainer.data.readers import Document, DocumentReader
+from trainer.data.documents import Document
+from trainer.data.findings import Findings
+from trainer.data.readers import DocumentReader
+from trainer.data.records import RenderOptions
 from trainer.data.roles import RoleMarker
 from trainer.data.sources import Source, SourceFile, open_source, shown, source_sha256
+from trainer.data.templates import SEPARATOR, Segment
 from trainer.data.tokenizers import Tokenizer
 
 # Every problem is counted; a file that is wrong on every line must not flood whoever listens.
@@ -79,8 +83,9 @@ def convert(
     on_problem: OnProblem | None = None,
     should_stop: Callable[[], bool] | None = None,
     hash_file: Callable[[SourceFile], str] | None = None,
+    options: RenderOptions | None = None,
 ) -> ConvertMeta:
-    """Tokenize a .jsonl file, a .txt file or a folder of .txt files to `PREFIX.bin/.idx/.mask/.json`.
+    """Tokenize data to `PREFIX.bin/.idx/.mask/.json`.
 
     Each document is followed by the end-of-document token. Nothing appears under the prefix before all of it
     is written.
@@ -90,6 +95,7 @@ def convert(
         on_problem: told of every line or file that is left out, up to `MAX_REPORTED`.
         should_stop: asked between pieces of text.
         hash_file: gives a file's SHA-256, for callers that know it.
+        options: how records become documents.
 
     Raises:
         InputError: the data as a whole cannot be used: see `open_source` and `DocumentReader`.
@@ -98,7 +104,8 @@ def convert(
     """
     source = open_source(data)
     problems = _Problems(on_problem)
-    reader = DocumentReader(source, problems)
+    reader = DocumentReader(source, problems, options)
+    findings = Findings()
     watch = _Watch(reader, source.size_bytes, on_progress, should_stop)
     watch.tick()
     data_sha256 = source_sha256(source, hash_file)
@@ -108,7 +115,7 @@ def convert(
             if writer is None:
                 # Not opened earlier, so that data without a document leaves nothing, not even for a moment.
                 writer = stack.enter_context(BinidxWriter(prefix, tokenizer.vocab_size))
-            _write_document(document, tokenizer, writer, watch)
+            _write_document(document, tokenizer, writer, findings, watch)
         assert writer is not None  # the reader raises where there is no document
         _check_unchanged(source)
         meta = ConvertMeta(
@@ -123,24 +130,56 @@ def convert(
             max_token=writer.max_token,
             skipped=reader.skipped,
             problems=tuple(problems.recorded),
+            shapes=dict(findings.shapes),
+            remarks=findings.remarks(),
+            duplicates=findings.duplicates(),
         )
         writer.finish(meta)
     watch.done()
     return meta
 
 
-def _write_document(document: Document, tokenizer: Tokenizer, writer: BinidxWriter, watch: _Watch) -> None:
-    marker = RoleMarker()
-    for encoded in tokenizer.encode_pieces(marker.watch(document.pieces)):
-        if marker.has_roles:
-            mask = marker.mask(encoded.starts())
-        else:
-            mask = np.ones(encoded.ids.size, dtype=np.uint8)
-        writer.add(encoded.ids, mask)
+def _write_document(
+    document: Document, tokenizer: Tokenizer, writer: BinidxWriter, findings: Findings, watch: _Watch
+) -> None:
+    findings.begin(document)
+    content, marker = document.content, RoleMarker()
+    if isinstance(content, tuple):
+        parts = _encoded_segments(content, tokenizer, findings)
+    else:
+        parts = _encoded_text(content, tokenizer, marker, findings)
+    for ids, mask in parts:
+        findings.add(ids)
+        writer.add(ids, mask)
         watch.tick()
+    counts_at_end = content[-1].counts if isinstance(content, tuple) else marker.counts_at_end
     end = np.array([tokenizer.end_of_document], dtype=np.int64)
-    writer.add(end, np.array([marker.counts_at_end], dtype=np.uint8))
+    writer.add(end, np.array([counts_at_end], dtype=np.uint8))
     writer.end_document()
+    findings.end()
+
+
+def _encoded_text(
+    pieces: Iterator[str], tokenizer: Tokenizer, marker: RoleMarker, findings: Findings
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for encoded in tokenizer.encode_pieces(marker.watch(findings.watch(pieces))):
+        whole = np.ones(encoded.ids.size, dtype=np.uint8)
+        yield encoded.ids, marker.mask(encoded.starts()) if marker.has_roles else whole
+
+
+def _encoded_segments(
+    segments: tuple[Segment, ...], tokenizer: Tokenizer, findings: Findings
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Ids and masks of segments that are tokenized one by one; see `Segment` for the blank line."""
+    answered = False
+    for segment in segments:
+        findings.look_at(segment.text)
+        for encoded in tokenizer.encode_pieces([segment.text]):
+            mask = np.full(encoded.ids.size, segment.counts, dtype=np.uint8)
+            if answered and segment.text.startswith(SEPARATOR):
+                mask[encoded.starts() < len(SEPARATOR)] = 1
+            yield encoded.ids, mask
+        answered = segment.counts
 
 
 def _check_unchanged(source: Source) -> None:

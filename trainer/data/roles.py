@@ -40,6 +40,28 @@ _LATER = {(f, start): f.pattern(start) for start in _TURN_STARTS for f in FAMILI
 _ANY = re.compile("(?:" + "|".join(n for f in FAMILIES for n in (*f.prompts, *f.answers)) + ")[:：]")
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of a text."""
+
+    name: str
+    is_answer: bool
+    is_empty: bool
+
+
+def turns(text: str) -> list[Turn]:
+    """The turns of a text, in order; none where it is no conversation."""
+    form = _conversation(text)
+    if form is None:
+        return []
+    found = list(_FIRST[form].finditer(text))
+    ends = [*(following.start() for following in found[1:]), len(text)]
+    return [
+        Turn(turn[1], turn[1] in form[0].answers, not text[turn.end() : end].strip())
+        for turn, end in zip(found, ends, strict=True)
+    ]
+
+
 class RoleMarker:
     """Finds the assistant's words of one document, piece by piece.
 

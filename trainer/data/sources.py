@@ -1,9 +1,14 @@
-"""What a data path is: a .jsonl file, a .txt file or a folder of .txt files; its files, sizes and hash."""
+"""What a data path is: a file or a folder of them; the format of each, sizes and hash.
+
+The content decides about a file's format; where it leaves a choice, the extension does.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,9 +17,17 @@ from typing import Literal
 
 from trainer.contract.errors import InputError, Problem
 
-Kind = Literal["jsonl", "text", "folder"]
+Kind = Literal["file", "folder"]
+# "json" is an array, or objects that take several lines each.
+Format = Literal["jsonl", "json", "table", "parquet", "text"]
 JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
-TEXT_SUFFIXES = frozenset({".txt", ".text", ".md"})
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab"})
+PARQUET_SUFFIXES = frozenset({".parquet"})
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
+# A .json file in a folder is more often somebody's settings than data.
+_FOLDER_SUFFIXES = tuple(JSONL_SUFFIXES - {".json"} | TABLE_SUFFIXES | PARQUET_SUFFIXES | TEXT_SUFFIXES)
+_HEAD_BYTES = 1 << 16
+_PARQUET_MAGIC = b"PAR1"
 _HASH_BLOCK_BYTES = 1 << 20
 
 
@@ -29,6 +42,7 @@ class SourceFile:
 
     path: Path
     name: bytes
+    format: Format
     size_bytes: int
     mtime_ns: int
 
@@ -57,7 +71,7 @@ def unreadable(path: Path, error: OSError) -> InputError:
 
 
 def open_source(data: Path) -> Source:
-    """Look at a data path and list its files; nothing is read but what tells a JSON array from JSON lines.
+    """Look at a data path and list its files; only the beginning of each is read.
 
     Raises:
         InputError: `data_not_found`, `data_unreadable`, `data_empty`, `data_format`, `data_no_documents`.
@@ -69,27 +83,56 @@ def open_source(data: Path) -> Source:
             return _open_folder(data)
         if not stat.S_ISREG(found.st_mode):
             raise InputError("data_unreadable", path=shown(data), reason="not a regular file")
-        with open(data, "rb") as file:
-            head = file.read(4096)
+        head = _head(data)
+        if not head.removeprefix(b"\xef\xbb\xbf").strip() and found.st_size <= len(head):
+            raise InputError("data_empty", path=shown(data))
+        return Source(data, "file", (_source_file(data, os.fsencode(data.name), head),))
     except FileNotFoundError as error:
         raise InputError("data_not_found", path=shown(data)) from error
     except OSError as error:
         raise unreadable(data, error) from error
-    suffix = data.suffix.lower()
-    if suffix not in JSONL_SUFFIXES | TEXT_SUFFIXES:
-        raise InputError("data_format", path=shown(data), reason=f"“{suffix}”" if suffix else "no extension")
-    if not head.removeprefix(b"\xef\xbb\xbf").strip() and found.st_size <= len(head):
-        raise InputError("data_empty", path=shown(data))
-    kind: Kind = "jsonl" if suffix in JSONL_SUFFIXES else "text"
-    if kind == "jsonl" and head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
-        reason = "a JSON array; write one object on each line (.jsonl)"
-        raise InputError("data_format", path=shown(data), reason=reason)
-    return Source(data, kind, (_source_file(data, os.fsencode(data.name)),))
 
 
-def _source_file(path: Path, name: bytes) -> SourceFile:
+def _head(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def _format(path: Path, head: bytes) -> Format:
+    """What a file holds, by its beginning.
+
+    Raises:
+        InputError: `data_format`.
+    """
+    suffix = path.suffix.lower()
+    if head.startswith(_PARQUET_MAGIC):
+        return "parquet"
+    if suffix in PARQUET_SUFFIXES:
+        raise InputError("data_format", path=shown(path), reason="does not begin as a Parquet file")
+    if suffix in TABLE_SUFFIXES:
+        return "table"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if suffix in JSONL_SUFFIXES:
+        begins = re.match(rb"\[\s*\{|\{\s*\n", text)
+        return "json" if begins is not None else "jsonl"
+    if _is_json_object(text.split(b"\n", 1)[0]):
+        return "jsonl"
+    if suffix in TEXT_SUFFIXES:
+        return "text"
+    raise InputError("data_format", path=shown(path), reason=f"“{suffix}”" if suffix else "no extension")
+
+
+def _is_json_object(line: bytes) -> bool:
+    """Whether a line is one; of a line longer than the head only the beginning can be looked at."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return len(line) > _HEAD_BYTES // 2 and re.match(rb'\{\s*"[^"\n]{1,64}"\s*:', line) is not None
+
+
+def _source_file(path: Path, name: bytes, head: bytes) -> SourceFile:
     found = path.stat()
-    return SourceFile(path, name, found.st_size, found.st_mtime_ns)
+    return SourceFile(path, name, _format(path, head), found.st_size, found.st_mtime_ns)
 
 
 def _open_folder(folder: Path) -> Source:
@@ -102,14 +145,16 @@ def _open_folder(folder: Path) -> Source:
             raise unreadable(folder, error) from error
         problems.append(skipped_file(path, error.strerror or str(error)))
 
-    for path in _text_files(folder, refused):
+    for path in _data_files(folder, refused):
         try:
             if not path.is_file():
                 # stat raises for a broken link, so that it is named; a socket or a pipe is no document.
                 path.stat()
                 continue
             name = os.fsencode(path.relative_to(folder)).replace(os.fsencode(os.sep), b"/")
-            files.append(_source_file(path, name))
+            files.append(_source_file(path, name, _head(path)))
+        except InputError as error:
+            problems.append(skipped_file(path, str(error.problem.args["reason"])))
         except OSError as error:
             refused(error)
     if not files and not problems:
@@ -118,8 +163,11 @@ def _open_folder(folder: Path) -> Source:
     return Source(folder, "folder", tuple(files), tuple(problems))
 
 
-def _text_files(folder: Path, refused: Callable[[OSError], None]) -> Iterator[Path]:
-    """All `.txt` paths below a folder that are not hidden; each folder once, however links lead to it."""
+def _data_files(folder: Path, refused: Callable[[OSError], None]) -> Iterator[Path]:
+    """All paths of data below a folder that are not hidden; each folder once, however links lead to it.
+
+    A readme is about the data, so it is no part of it.
+    """
     visited: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=refused):
         found = os.stat(parent)
@@ -130,7 +178,7 @@ def _text_files(folder: Path, refused: Callable[[OSError], None]) -> Iterator[Pa
         # Sorted, so that of two ways to one folder the same is taken everywhere.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
-            if not name.startswith(".") and name.lower().endswith(".txt"):
+            if name.lower().endswith(_FOLDER_SUFFIXES) and not name.lower().startswith((".", "readme.")):
                 yield Path(parent, name)
 
 

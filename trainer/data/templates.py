@@ -24,10 +24,15 @@ _NO_THOUGHT = "<think>\n</think>\n"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; a tool's result is handed to the model as the user's turn."""
+    """One turn of a conversation; a tool's result is handed to the model as the user's turn.
+
+    Attributes:
+        counts: whether an answer is to be learned.
+    """
 
     role: Role
     content: str
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def dialogue(messages: Sequence[Message], *, ask: bool = False) -> tuple[Segment
         segments.append(Segment(prompt + text[:end], counts=False))
         prompt = ""
         if text[end:]:
-            segments.append(Segment(text[end:], counts=True))
+            segments.append(Segment(text[end:], message.counts))
     if ask:
         prompt += (SEPARATOR if messages else "") + f"{_NAMES['assistant']}:"
     if prompt:

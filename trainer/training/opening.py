@@ -18,6 +18,7 @@ from trainer.contract.params import PARAMS, TrainParams
 from trainer.contract.run_folder import Checkpoint, RunFolder, RunRecord
 from trainer.data.binidx import BinidxReader, part
 from trainer.data.cache import ensure_converted
+from trainer.data.records import RenderOptions
 from trainer.data.sources import file_sha256
 from trainer.models.checkpoint import CheckpointFile, open_checkpoint
 from trainer.models.layouts import state_shapes
@@ -85,6 +86,7 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
         request.cache,
         lambda done, total: events.write("progress", what="convert", done=done, total=total, unit="bytes"),
         lambda problem: events.write("warning", code=problem.code, args=dict(problem.args)),
+        RenderOptions.make(params.data_columns, params.think),
     )
     data = open_data(prefix, params, spec.vocab_size)
     plan = StepPlan.make(params, len(data.rows), world_size(params))

@@ -1,0 +1,37 @@
+"""A document on its way from a file to tokens: a text in pieces, or the segments of a template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from trainer.data.templates import Segment
+
+Shape = Literal[
+    "text", "messages", "conversations", "alpaca", "instruction", "prompt_completion", "question_answer"
+]
+# Reasons to look at a document again; it is used all the same.
+Remark = Literal["empty_answer", "unbalanced_roles", "mojibake", "very_long"]
+
+
+class BadRecordError(Exception):
+    """A line or record that is no document; `str()` is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One training document.
+
+    Attributes:
+        content: a text in pieces, to be read before the next document is asked for; or template segments,
+            which say themselves what counts.
+        shape: what its record was recognised as.
+        place: where it begins, to be shown: a line number, or a path.
+        remarks: what was noticed in its record; a text's own are found while it is read.
+    """
+
+    content: Iterator[str] | tuple[Segment, ...]
+    shape: Shape = "text"
+    place: str = ""
+    remarks: frozenset[Remark] = frozenset()
