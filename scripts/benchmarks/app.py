@@ -43,7 +43,7 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     seconds: dict[str, list[float]] = {"empty": [], "window": []}
     peak: dict[str, int] = {}
-    for _ in range(2 if args.quick else 5):
+    for _ in range(args.rounds or (2 if args.quick else 5)):
         for name, code in (("empty", EMPTY), ("window", WINDOW)):
             found, took_s, peak[name] = in_child(code, str(ROOT), str(args.work / "work"))
             seconds[name].append(took_s)

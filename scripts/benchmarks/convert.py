@@ -42,7 +42,7 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
         "ours": lambda: convert(few, work / "ours", ours),
         "rwkv": lambda: convert(few, work / "rwkv", theirs),
     }
-    times = by_turns(cases, rounds=3 if args.quick else 7)
+    times = by_turns(cases, rounds=args.rounds or (3 if args.quick else 7))
     if (work / "ours.bin").read_bytes() != (work / "rwkv.bin").read_bytes():
         raise RuntimeError("the tokenizers do not agree")
     rate = {name: few.stat().st_size / times.median_s(name) / 1e6 for name in cases}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from scripts.benchmarks import timing
 from scripts.benchmarks.models import RANK, rwkv7_spec
 from scripts.benchmarks.report import Row
 from scripts.benchmarks.timing import in_child
@@ -20,14 +21,14 @@ OURS = """
 import json, sys, time
 sys.path[:0] = [sys.argv[1]]
 from trainer.adapters.merge import merge
-started_s = time.perf_counter()
+clock = getattr(time, sys.argv[-1]); started_s = clock()
 report = merge(*sys.argv[2:5], alpha=32.0, verify=False)
-print(json.dumps({"changed": report.changed, "seconds": time.perf_counter() - started_s}))
+print(json.dumps({"changed": report.changed, "seconds": clock() - started_s}))
 """
 PLAIN = """
 import json, sys, time, torch
-_, root, base, lora, out = sys.argv
-started_s = time.perf_counter()
+root, base, lora, out = sys.argv[1:5]
+clock = getattr(time, sys.argv[-1]); started_s = clock()
 weights, leaves, changed = torch.load(base), torch.load(lora), 0
 for name in list(leaves):
     if name.endswith("lora_A"):
@@ -35,15 +36,15 @@ for name in list(leaves):
         weights[key] += (B.to(weights[key].dtype) @ A.to(weights[key].dtype)) * (32 / A.shape[0])
         changed += 1
 torch.save(weights, out)
-print(json.dumps({"changed": changed, "seconds": time.perf_counter() - started_s}))
+print(json.dumps({"changed": changed, "seconds": clock() - started_s}))
 """
 COPY = """
 import json, os, shutil, sys, time
-_, root, base, lora, out = sys.argv
-started_s = time.perf_counter()
+root, base, lora, out = sys.argv[1:5]
+clock = getattr(time, sys.argv[-1]); started_s = clock()
 shutil.copyfile(base, out)
 with open(out, "rb+") as file: os.fsync(file.fileno())
-print(json.dumps({"changed": 0, "seconds": time.perf_counter() - started_s}))
+print(json.dumps({"changed": 0, "seconds": clock() - started_s}))
 """
 
 
@@ -55,11 +56,13 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
     seconds: dict[str, list[float]] = {}
     peak: dict[str, int] = {}
     changed = {}
-    for _ in range(1 if args.quick else 3):
+    for _ in range(args.rounds or (1 if args.quick else 3)):
         for name, code in (("copy", COPY), ("ours", OURS), ("plain", PLAIN)):
             out = work / f"{name}.pth"
             out.unlink(missing_ok=True)
-            found, _, peak[name] = in_child(code, str(ROOT), str(base), str(lora), str(out))
+            found, _, peak[name] = in_child(
+                code, str(ROOT), str(base), str(lora), str(out), timing.clock.__name__
+            )
             seconds.setdefault(name, []).append(found["seconds"])
             changed[name] = found["changed"]
     if changed["ours"] != changed["plain"]:

@@ -32,7 +32,7 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
     del model
     title = f"L{size[0]} D{size[1]} ({base.stat().st_size / 1e9:.2f} GB)"
     runs, imports_s = [], []
-    for index in range(2 if args.quick else 4):
+    for index in range(args.rounds or (2 if args.quick else 4)):
         imports_s.append(_imports_s())
         runs.append(_run(base, args.work, f"run{index}"))
     imported_s = statistics.median(imports_s)

@@ -42,7 +42,7 @@ CHAT_TOKENS, CHAT_CTX = 175, 1024
 def rows(args: argparse.Namespace) -> Iterator[Row]:
     peers.look_in(args.peers)
     for size in list(SIZES)[:1] if args.quick else SIZES:
-        yield from _speed(size, T // 2 if args.quick else T, 1 if args.quick else 7)
+        yield from _speed(size, T // 2 if args.quick else T, args.rounds or (1 if args.quick else 7))
     yield lightning_share(*SIZES["L6 D256"], steps=10 if args.quick else 60)
     yield from _memory("L6 D256" if args.quick else "L12 D768", T // 2 if args.quick else T)
     yield packing_row()

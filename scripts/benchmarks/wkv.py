@@ -29,7 +29,7 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
                 print(f"{generation} {form} is left out: {error}")
                 continue
             cases[f"{generation} {form}"] = _case(generation, operation, op, T, H)
-    times = by_turns(cases, rounds)
+    times = by_turns(cases, args.rounds or rounds)
     rate = 2 * T * 768 * 768 / times.median_s("product")
     for name in cases:
         if name == "product":
