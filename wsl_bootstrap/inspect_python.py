@@ -7,6 +7,7 @@ library only. torch is imported by name, in that other process, and only where i
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import import_module, metadata, util
 
@@ -30,12 +31,19 @@ def _torch_facts() -> dict[str, object] | None:
     }
 
 
+def _stamp(package: str) -> str | None:
+    """Return what differs after every installation of a package, without importing it."""
+    found = util.find_spec(package)
+    return f"{found.origin} {os.stat(found.origin).st_mtime_ns}" if found and found.origin else None
+
+
 def inspect(packages: list[str], *, with_torch: bool) -> dict[str, object]:
     """Return the facts of the interpreter that runs this."""
     return {
         "version": list(sys.version_info[:3]),
         "can_make_venv": all(util.find_spec(module) for module in ("venv", "ensurepip")),
         "missing": [package for package in packages if not _installed(package)],
+        "torch_stamp": _stamp("torch"),
         "torch": _torch_facts() if with_torch else None,
     }
 

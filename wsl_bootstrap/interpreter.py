@@ -35,6 +35,7 @@ class PythonFacts:
     can_make_venv: bool
     missing_packages: tuple[str, ...]
     torch: TorchFacts | None
+    torch_stamp: str | None = None  # differs after every installation of torch; None when there is none
 
     @property
     def version_text(self) -> str:
@@ -65,6 +66,7 @@ def ask_python(host: Host, python: str, packages: Sequence[str], *, with_torch: 
             can_make_venv=answer["can_make_venv"],
             missing_packages=tuple(answer["missing"]),
             torch=TorchFacts(**torch) if torch else None,
+            torch_stamp=answer.get("torch_stamp"),
         )
     except (IndexError, ValueError, KeyError, TypeError):
         said = (done.stderr or done.stdout).strip()

@@ -6,13 +6,13 @@ to ask; both read the same tested version and the same variable. What it has ins
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from wsl_bootstrap.cancel import CancelToken
 from wsl_bootstrap.codes import make_code
 from wsl_bootstrap.environment import Environment, SetupOptions
 from wsl_bootstrap.hosts.base import CommandNotFoundError, GpuFacts, Host
-from wsl_bootstrap.interpreter import InterpreterError, TorchFacts, ask_python
+from wsl_bootstrap.interpreter import InterpreterError, PythonFacts, TorchFacts, ask_python
 from wsl_bootstrap.live import install
 from wsl_bootstrap.step import OnEvent, Outcome, Plan, Probe
 from wsl_bootstrap.steps.gpu import driver_major, usable
@@ -62,11 +62,13 @@ class TorchEnvStep:
     environment: Environment
     id: str = "torch_env"
     requires: tuple[str, ...] = ("python_env", "disk", "gpu")
+    seen: dict[tuple[str | None, str], TorchFacts] = field(default_factory=dict, compare=False)
 
     def probe(self, host: Host) -> Probe:
         """Import it, in a process of the environment's interpreter."""
+        gpu_facts = host.gpu_facts()
         try:
-            facts = ask_python(host, self.environment.python, TRAIN_PACKAGES, with_torch=True)
+            facts = self._ask(host, gpu_facts)
         except InterpreterError as problem:
             return Probe.missing(make_code("torch_broken", detail=str(problem)))
         torch = facts.torch
@@ -75,7 +77,6 @@ class TorchEnvStep:
         if facts.missing_packages:
             packages = ", ".join(facts.missing_packages)
             return Probe.missing(make_code("packages_missing", packages=packages), torch.version)
-        gpu_facts = host.gpu_facts()
         build = choose_build(gpu_facts, self.environment.torch)
         if not build.cuda or torch.sees_gpu:
             return Probe.satisfied(torch.version)
@@ -115,6 +116,25 @@ class TorchEnvStep:
         """Run the plan's commands, with pip's lines as they come."""
         install(host, plan, self.environment.folder, on_event, cancel)
         return Outcome()
+
+    def _ask(self, host: Host, gpu_facts: GpuFacts) -> PythonFacts:
+        """Ask the interpreter; what takes seconds, importing torch, only until it was seen to work.
+
+        Another installation or another driver is another matter, and one that does not see the GPU may see it
+        the next time.
+        """
+        python = self.environment.python
+        if self.seen:
+            facts = ask_python(host, python, TRAIN_PACKAGES)
+            torch = self.seen.get((facts.torch_stamp, gpu_facts.driver_version))
+            if torch is not None:
+                return replace(facts, torch=torch)
+        facts = ask_python(host, python, TRAIN_PACKAGES, with_torch=True)
+        self.seen.clear()
+        torch = facts.torch
+        if torch is not None and facts.torch_stamp and (torch.cuda_version is None or torch.sees_gpu):
+            self.seen[facts.torch_stamp, gpu_facts.driver_version] = torch
+        return facts
 
     def _has_misfit(self, host: Host, build: TorchBuild) -> bool:
         try:

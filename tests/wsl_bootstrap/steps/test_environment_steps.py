@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from dataclasses import replace
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from wsl_bootstrap.codes import make_code
 from wsl_bootstrap.environment import DISTRIBUTION, Environment, SetupOptions
 from wsl_bootstrap.hosts.base import Gpu, GpuFacts
 from wsl_bootstrap.hosts.linux import LinuxHost
+from wsl_bootstrap.interpreter import ask_python
 from wsl_bootstrap.step import StepError
 from wsl_bootstrap.steps.python_env import BASE_PACKAGES, PythonEnvStep
 from wsl_bootstrap.steps.smoke_test import SmokeTestStep
@@ -298,3 +300,30 @@ def test_a_doctor_that_does_not_pass_proves_nothing(tmp_path: Path, body: str, c
         step.apply(native, step.plan(native, None), nobody, CancelToken())
     assert caught.value.code == code
     assert step.probe(native).event is Event.FOUND_MISSING
+
+
+@pytest.mark.parametrize(
+    ("cuda", "sees_gpu", "imports"),
+    [(None, False, 1), ("12.8", True, 1), ("12.8", False, 3)],  # one that does not see the GPU is asked again
+)
+def test_torch_is_imported_until_it_was_seen_to_work(
+    host: Any, cuda: str | None, sees_gpu: bool, imports: int
+) -> None:
+    host.gpus = WITH_GPU
+    facts = {"version": (3, 11, 7), "can_make_venv": True, "missing": (), "torch_stamp": "torch 1"}
+    with_torch = {**facts, "torch": {"version": "2.10.0", "cuda_version": cuda, "sees_gpu": sees_gpu}}
+    host.answers["/env/bin/python"] = (0, json.dumps(with_torch))
+    step = TorchEnvStep(ENVIRONMENT)
+    probes = [step.probe(host) for _ in range(3)]
+    assert probes[0] == probes[1] == probes[2]
+    assert sum(command[3] == "torch" for command in host.commands) == imports
+    for change in ({"torch_stamp": "torch 2"}, {}):
+        host.answers["/env/bin/python"] = (0, json.dumps({**with_torch, **change}))
+        step.probe(host)
+        assert host.commands[-1][3] == "torch"
+
+
+def test_an_interpreter_says_which_installation_of_torch_it_has() -> None:
+    facts = ask_python(LinuxHost(), sys.executable, ())
+    assert facts.torch is None
+    assert (facts.torch_stamp is not None) == (util.find_spec("torch") is not None)
