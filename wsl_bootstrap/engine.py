@@ -90,6 +90,13 @@ class Engine(Generic[OptionsT]):
         """Return the first step that is not fulfilled, or None when all are."""
         return next((status for status in self.statuses() if not status.fulfilled), None)
 
+    def replace_step(self, step: Check) -> None:
+        """Put a step in the place of the one with its id, after a choice that its look depends on."""
+        with self._working():
+            if step.id not in self._steps:
+                raise ValueError(f"no step {step.id!r}")
+            self._steps[step.id] = step
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` at every transition and step event; return what ends that."""
         self._listeners.append(listener)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QGuiApplication, QShowEvent
 from PySide6.QtWidgets import (
@@ -18,15 +20,20 @@ from PySide6.QtWidgets import (
 from runner_gui.i18n import language, language_changed, tr
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.setup_follower import LAST_STEP
+from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, Notice
 from runner_gui.widgets.consent_dialog import ConsentDialog, total_costs
 from runner_gui.widgets.controls import Card, button, label, row
 from runner_gui.widgets.dialogs import Question
 from runner_gui.widgets.setup_detail import SetupDetail
 from runner_gui.widgets.setup_list import SetupList
+from runner_gui.widgets.setup_menu import SetupMenu
 from runner_gui.widgets.shell_view import ShellView
+from trainer.contract.errors import Problem
+from wsl_bootstrap.codes import Code
 from wsl_bootstrap.status import Status
 from wsl_bootstrap.step import Plan
+from wsl_bootstrap.steps.distro import DistroPlan
 from wsl_bootstrap.transitions import State
 
 TABS = ("steps", "terminal")
@@ -43,7 +50,9 @@ class EnvironmentPage(QWidget):
         self.setObjectName("page")
         self.pipeline, self.setup = pipeline, pipeline.setup
         self.heading, self.verdict = label("heading"), label("muted", wrap=True)
-        self.recheck, self.copy = button(), button()
+        self.recheck, self.copy, self.options = button(), button(), button()
+        self.menu = SetupMenu(pipeline.choices, self)
+        self.options.setMenu(self.menu)
         self.primary = button("confirm")
         self.primary.setDefault(True)
         self.banner = Banner()
@@ -86,7 +95,7 @@ class EnvironmentPage(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(32, 24, 32, 24)
         column.setSpacing(8)
-        column.addLayout(row(self.heading, 1, self.recheck, self.copy, self.primary))
+        column.addLayout(row(self.heading, 1, self.options, self.recheck, self.copy, self.primary))
         column.addWidget(self.verdict)
         column.addWidget(self.banner)
         column.addLayout(row(*self.tabs.values(), 1, spacing=4))
@@ -105,6 +114,9 @@ class EnvironmentPage(QWidget):
         self.primary.clicked.connect(self.press_primary)
         self.shell.no_terminal.connect(lambda: self.banner.show_notice(Notice("info", "terminal.none")))
         self._copied.timeout.connect(self._show)
+        self.menu.chosen.connect(self._on_option)
+        self.menu.removal_asked.connect(self.ask_removal)
+        self.pipeline.failed.connect(self._on_failed)
         language_changed.connect(self.retranslate)
 
     # What a person does
@@ -139,13 +151,54 @@ class EnvironmentPage(QWidget):
             self.pipeline.set_up(until=self.list.current)
         elif action == "recheck":
             self.pipeline.refresh()
+        elif action == "restart":
+            self._ask(Question("restart", ("now", "later"), self.window()), self._on_restart_answer)
+        elif action == "remove_distribution":
+            self.ask_removal()
+        elif action == "choose_folder":
+            self.menu.choose_folder()
+        elif action == "choose_file":
+            self.menu.choose_file()
+        else:  # a mirror or a distribution, from the menu
+            self.options.showMenu()
+
+    def ask_removal(self) -> None:
+        """Ask whether our own distribution is to go, with what that frees."""
+        size = fmt.size(self.pipeline.choices.own_bytes() or 0)
+        question = Question("remove_distribution", ("remove", "keep"), self.window(), size=size)
+        self._ask(question, self._on_removal_answer)
+
+    def _on_removal_answer(self, answer: str) -> None:
+        self.question = None
+        if answer == "remove":
+            self.pipeline.remove_distribution()
+
+    def _on_restart_answer(self, answer: str) -> None:
+        self.question = None
+        if answer == "now":
+            try:
+                self.pipeline.choices.restart()
+            except OSError as error:
+                self.banner.show_notice(Notice("error", problem=Problem("internal", {"detail": str(error)})))
+
+    def _on_option(self, name: str, value: object) -> None:
+        self._follows = True
+        self.pipeline.choose(**{name: value})
+
+    def _on_failed(self, problem: Problem | Code, details: str) -> None:
+        """Show what failed here, unless it is shown with its step."""
+        if self.isVisible() and all(problem != status.code for status in self.setup.statuses.values()):
+            self.banner.show_notice(Notice("error", problem=problem, details=details))
 
     def _on_consent(self, plans: tuple[Plan, ...]) -> None:
-        dialog = ConsentDialog(plans, str(self.setup.folder), self.window())
-        dialog.answered.connect(self._on_consent_answer)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-        self.question = dialog
+        folder = next((plan.folder for plan in plans if isinstance(plan, DistroPlan)), self.setup.folder)
+        self._ask(ConsentDialog(plans, str(folder), self.window()), self._on_consent_answer)
+
+    def _ask(self, question: Question, then: Callable[[str], None]) -> None:
+        question.answered.connect(then)
+        question.finished.connect(question.deleteLater)
+        question.open()
+        self.question = question
 
     def _on_consent_answer(self, answer: str) -> None:
         self.question = None
@@ -205,7 +258,8 @@ class EnvironmentPage(QWidget):
         self.primary.setText(tr("environment.cancel" if self._working else "environment.set_up"))
         possible = obstacle is not None and obstacle.state in (State.MISSING, State.FAILED)
         self.primary.setEnabled(self._working or (possible and not self.pipeline.is_busy))
-        self.recheck.setEnabled(not self.pipeline.is_busy)
+        for shown in (self.recheck, self.options):
+            shown.setEnabled(not self.pipeline.is_busy)
         self.copy.setText(tr("environment.copied" if self._copied.isActive() else "environment.copy"))
         for shown in self.detail.buttons.values():
             shown.setEnabled(not self.pipeline.is_busy)
@@ -231,6 +285,7 @@ class EnvironmentPage(QWidget):
 
     def retranslate(self) -> None:
         self.heading.setText(tr("page.environment"))
+        self.options.setText(tr("environment.options"))
         self.recheck.setText(tr("environment.action.recheck"))
         for name, tab in self.tabs.items():
             tab.setText(tr(f"environment.{name}"))

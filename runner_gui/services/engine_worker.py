@@ -11,16 +11,18 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
+from runner_gui.model.problems import AnyProblem
 from trainer.contract.errors import AppError, Problem
 from trainer.contract.files import disk_error
 from wsl_bootstrap.cancel import CancelledError
 from wsl_bootstrap.engine import Engine
+from wsl_bootstrap.hosts.base import HostError
 from wsl_bootstrap.status import Status
 from wsl_bootstrap.step import Plan
 
 LOG = logging.getLogger(__name__)
 # What stands in the way (None: nothing), and the problem that ended the work before it could tell.
-Then = Callable[["Status | None", "Problem | None"], None]
+Then = Callable[["Status | None", "AnyProblem | None"], None]
 
 
 class EngineWorker(QObject):
@@ -90,12 +92,14 @@ class EngineWorker(QObject):
         self._engine.probe_all()
         self.looked.emit(self._engine.forecast())
 
-    def _caught(self, work: Callable[[], Status | None]) -> tuple[Status | None, Problem | None]:
+    def _caught(self, work: Callable[[], Status | None]) -> tuple[Status | None, AnyProblem | None]:
         """Do the work; nothing may vanish at the edge of the thread."""
         try:
             return work(), None
         except AppError as error:
             return None, error.problem
+        except HostError as error:
+            return None, error.code
         except CancelledError:
             LOG.info("the work was called off")
             return None, None
@@ -106,7 +110,7 @@ class EngineWorker(QObject):
             LOG.exception("the pipeline failed")
             return None, Problem("internal", {"detail": f"{type(error).__name__}: {error}"})
 
-    def _on_done(self, result: tuple[Status | None, Problem | None, Then]) -> None:
+    def _on_done(self, result: tuple[Status | None, AnyProblem | None, Then]) -> None:
         self._under_way -= 1
         status, problem, then = result
         then(status, problem)

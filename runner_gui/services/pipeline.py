@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
-from runner_gui.model.problems import as_problem
+from runner_gui.model.problems import AnyProblem, as_problem
 from runner_gui.model.run_store import RunStore
 from runner_gui.model.settings import Settings
 from runner_gui.model.workspace import Workspace
@@ -35,6 +36,7 @@ from runner_gui.services.jobs import WorkerJobs
 from runner_gui.services.outcome import LAST_LINES, JobOutcome
 from runner_gui.services.place import files_of, originals, place_for
 from runner_gui.services.run_session import RunSession, remove_unborn
+from runner_gui.services.setup_choices import SetupChoices
 from runner_gui.services.setup_follower import FIRST_STEP, LAST_STEP, SetupFollower
 from runner_gui.services.step_views import WAITS_FOR_PERSON, StepView, nodes, set_up_facts, view_of
 from runner_gui.services.stop_ladder import StopTimes
@@ -123,6 +125,7 @@ class Pipeline(QObject):
         self._session_outcomes: queue.SimpleQueue[JobOutcome | None] | None = None
         self._worker = EngineWorker(self._engine, workspace.root, self)
         self.setup = SetupFollower(self._engine, self._worker, environment.folder, self)
+        self.choices = SetupChoices(self._engine, environment)
         self._was_busy = False
         self._closed = False
         self._run_folder: RunFolder | None = None
@@ -188,6 +191,14 @@ class Pipeline(QObject):
     def set_up(self, until: str = LAST_STEP) -> None:
         """Make what is missing of the environment, all of it or up to a step."""
         self._submit(lambda: self._engine.run(self._worker.ask, since=FIRST_STEP, until=until), lambda: None)
+
+    def choose(self, **changed: Any) -> None:
+        """Change choices of set-up, and look at what follows from them."""
+        self._submit(lambda: self.choices.choose(**changed), self.refresh)
+
+    def remove_distribution(self) -> None:
+        """Remove our own distribution on Windows, and look at what that leaves."""
+        self._submit(self.choices.remove_own, self.refresh)
 
     def attach(self, run: RunFolder) -> None:
         """Watch a run that a trainer holds already."""
@@ -299,7 +310,7 @@ class Pipeline(QObject):
         self._tell_busy()
 
     def _on_done(
-        self, obstacle: Status | None, problem: Problem | None, when_done: Callable[[], None]
+        self, obstacle: Status | None, problem: AnyProblem | None, when_done: Callable[[], None]
     ) -> None:
         self._tell_busy()
         if problem is not None:

@@ -12,6 +12,7 @@ from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.commands_view import CommandsView
 from runner_gui.widgets.controls import label
 from runner_gui.widgets.dialogs import Question
+from runner_gui.widgets.problem_text import problem_line
 from wsl_bootstrap.step import Plan
 
 
@@ -65,6 +66,10 @@ class ConsentDialog(Question):
         self.commands = CommandsView()
         self.commands.show_commands([command for plan in listed for command in plan.commands])
         self.content.addWidget(self.commands)
+        for code in dict.fromkeys(code for plan in listed for code in plan.notices):
+            notice = label("amber", wrap=True)
+            notice.setText(problem_line(code))
+            self.content.addWidget(notice)
         where = label("caption", wrap=True)
         where.setText(tr("consent.folder", folder=folder))
         self.content.addWidget(where)

@@ -182,6 +182,16 @@ def test_a_walk_may_begin_later_and_end_earlier(host: Any, fakes: ModuleType, ma
     assert states == [State.MISSING, State.SATISFIED, State.SATISFIED, State.MISSING]
 
 
+def test_another_step_may_take_the_place_of_one(host: Any, fakes: ModuleType, make: Make) -> None:
+    engine = make(fakes.FakeCheck("a", Probe.satisfied("old")), fakes.FakeStep(host, "b", requires=("a",)))
+    engine.replace_step(fakes.FakeCheck("a", Probe.satisfied("new")))
+    found = engine.probe("a").probe
+    assert found is not None
+    assert found.value == "new"
+    with pytest.raises(ValueError, match="no step"):
+        engine.replace_step(fakes.FakeCheck("c", Probe.satisfied()))
+
+
 def test_a_listener_that_fails_stops_nobody(
     host: Any, fakes: ModuleType, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

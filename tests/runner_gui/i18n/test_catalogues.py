@@ -17,6 +17,7 @@ from runner_gui.model.readiness import ActionId
 from trainer.contract.events import PHASES
 
 ROOT = Path(runner_gui.__file__).parent
+QUESTIONS = ("stop", "close", "consent", "delete_runs", "delete_models", "remove_distribution", "restart")
 
 
 def own(language: str) -> dict[str, str]:
@@ -52,9 +53,7 @@ def notices(constants: set[str], key: str) -> bool:
 def answers(constants: set[str], key: str) -> bool:
     """Keys of a question's buttons: `<question>.<answer>`, both stand in the code."""
     name, _, answer = key.partition(".")
-    return (
-        name in ("stop", "close", "consent", "delete_runs", "delete_models") and {name, answer} <= constants
-    )
+    return name in QUESTIONS and {name, answer} <= constants
 
 
 def test_every_sentence_is_used() -> None:

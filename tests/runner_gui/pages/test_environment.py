@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -10,21 +11,24 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtGui import QAction, QGuiApplication
+from PySide6.QtWidgets import QApplication, QMenu, QWidget
 from pytestqt.qtbot import QtBot
 
 from runner_gui.i18n import set_language, tr
 from runner_gui.model.workspace import Workspace
 from runner_gui.pages.environment import EnvironmentPage
 from runner_gui.services import pipeline as pipeline_module
+from runner_gui.services import setup_choices as choices_module
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.setup_follower import SETUP_STEPS
 from wsl_bootstrap.cancel import CancelToken
 from wsl_bootstrap.codes import make_code
 from wsl_bootstrap.environment import Environment, SetupOptions
+from wsl_bootstrap.hosts import OWN_DISTRIBUTION
 from wsl_bootstrap.hosts.base import Host
 from wsl_bootstrap.live import install
+from wsl_bootstrap.mirrors import MIRRORS
 from wsl_bootstrap.step import Check, OnEvent, Outcome, Plan, Probe
 
 SECONDS = 20_000
@@ -304,3 +308,110 @@ def test_the_terminal_runs_commands_in_the_environment(
     qtbot.waitUntil(said(tr("terminal.ended")), timeout=SECONDS)
     run("echo anew")  # a shell that ended starts again
     qtbot.waitUntil(said("anew"), timeout=SECONDS)
+
+
+def entries(page: EnvironmentPage) -> dict[str, QAction]:
+    """What the menu offers now, submenus included, by their words."""
+    page.menu.fill()
+    found: dict[str, QAction] = {}
+    for action in page.menu.actions():
+        menu = action.menu()
+        for entry in menu.actions() if isinstance(menu, QMenu) else [action]:
+            found[entry.text()] = entry
+    return found
+
+
+@pytest.fixture
+def on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Windows with our distribution and one of the person's; wsl.exe forgets the one it is told to."""
+    world = tmp_path / "world"
+    (world / "C" / "wsl").mkdir(parents=True)
+    (world / "C" / "wsl" / "ext4.vhdx").write_bytes(b"0" * 5_000_000)
+    own = {"guid": "{1}", "name": OWN_DISTRIBUTION, "base_path": "C:\\wsl"}
+    theirs = {"guid": "{2}", "name": "Ubuntu", "base_path": "C:\\u"}
+    facts = {"boot_id": "1", "distributions": [own, theirs]}
+    (world / "facts.json").write_text(json.dumps({"facts": facts, "drives": {"C": str(world / "C")}}))
+    forget = f"""#!{sys.executable}
+import json, pathlib, sys
+path = pathlib.Path({str(world / "facts.json")!r})
+script = json.loads(path.read_text())
+if sys.argv[1] == "--unregister":
+    kept = [d for d in script["facts"]["distributions"] if d["name"] != sys.argv[2]]
+    script["facts"]["distributions"] = kept
+    path.write_text(json.dumps(script))
+"""
+    (world / "wsl.exe").write_text(forget)
+    (world / "wsl.exe").chmod(0o755)
+    monkeypatch.setenv("RUNNER_WINDOWS_FACTS", str(world / "facts.json"))
+    monkeypatch.setenv("RUNNER_WSL_EXE", str(world / "wsl.exe"))
+    return world
+
+
+@pytest.fixture(autouse=True)
+def own_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "options.json"
+    for module in (pipeline_module, choices_module):
+        monkeypatch.setattr(module, "options_file", lambda: path)
+    return path
+
+
+def test_the_download_source_is_chosen_and_kept(
+    open_page: Callable[[], EnvironmentPage], own_options: Path, qtbot: QtBot
+) -> None:
+    page = open_page()
+    found = entries(page)
+    assert list(found) == [tr(f"mirror.{name}") for name in MIRRORS]  # on Linux there is nothing else
+    assert found[tr("mirror.official")].isChecked()
+    found[tr("mirror.ustc")].trigger()
+    idle(qtbot, page)
+    assert page.pipeline.choices.options.mirror == "ustc"
+    assert SetupOptions.load(own_options).mirror == "ustc"
+    assert entries(page)[tr("mirror.ustc")].isChecked()
+
+
+def test_our_own_distribution_is_removed_after_a_question(
+    on_windows: Path, open_page: Callable[[], EnvironmentPage], qtbot: QtBot
+) -> None:
+    page = open_page()
+    words = tr("menu.remove", size="5.0 MB")
+    entries(page)[words].trigger()
+    assert page.question is not None
+    assert "5.0 MB" in page.question.sentence.text()
+    answer(qtbot, page, "keep")
+    assert words in entries(page)
+    entries(page)[words].trigger()
+    answer(qtbot, page, "remove")
+    idle(qtbot, page)
+    assert words not in entries(page)
+    assert page.pipeline.choices.distributions() == [OWN_DISTRIBUTION, "Ubuntu"]
+
+
+def test_another_distribution_and_folder_are_chosen(
+    on_windows: Path, open_page: Callable[[], EnvironmentPage], qtbot: QtBot
+) -> None:
+    page = open_page()
+    entries(page)["Ubuntu"].trigger()
+    idle(qtbot, page)
+    windows = page.pipeline.choices.windows
+    assert windows is not None
+    assert windows.distribution == "Ubuntu"
+    page.menu.chosen.emit("folder", on_windows / "C" / "big disk")
+    idle(qtbot, page)
+    assert page.pipeline.choices.options.folder == "C:\\big disk"
+    page.menu.chosen.emit("folder", Path("/elsewhere"))
+    idle(qtbot, page)
+    assert page.banner.isVisible()
+    assert page.pipeline.choices.options.folder == "C:\\big disk"
+
+
+def test_a_restart_is_asked_for_and_prepared(
+    on_windows: Path, open_page: Callable[[], EnvironmentPage], steps: Steps, qtbot: QtBot
+) -> None:
+    steps.special["wsl_feature"] = Found("wsl_feature", Probe.reboot_pending(make_code("restart_needed")))
+    page = open_page()
+    windows = page.pipeline.choices.windows
+    assert windows is not None
+    click(qtbot, page.detail.buttons["restart"])
+    answer(qtbot, page, "now")
+    assert windows.windows.run_once  # type: ignore[attr-defined]
+    assert windows.facts().boot_id == "1+"
