@@ -9,6 +9,10 @@ import torch
 
 from trainer.contract.errors import InputError, Problem
 from trainer.contract.params import TrainParams
+from trainer.training.probe import bf16_speedup
+
+# bf16 products have to be that much faster on a CPU to make up for their lost digits.
+PAYS = 1.5
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "fp32": torch.float32}
 
@@ -46,8 +50,9 @@ def resolve_device(params: TrainParams) -> Device:
             raise InputError("device_unavailable", device=f"cuda × {params.devices}")
         return _cuda(params.precision)
     notes: tuple[Problem, ...] = ()
+    if params.precision == "bf16" and bf16_speedup() > PAYS:
+        return Device("cpu", torch.bfloat16, False, ())
     if params.precision != "fp32":
-        # 16-bit products are about ten times slower than fp32 on CPUs without bf16 units.
         notes = (_fallback(params.precision, "fp32", "cpu"),)
     return Device("cpu", torch.float32, False, notes)
 

@@ -11,6 +11,7 @@ import torch
 
 from trainer.contract.errors import InputError
 from trainer.contract.params import TrainParams, checked
+from trainer.training import device
 from trainer.training.device import Device, describe_devices, resolve_device
 
 
@@ -28,6 +29,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)
+        monkeypatch.setattr(device, "bf16_speedup", lambda: 0.1)
 
     return pretend
 
@@ -40,6 +42,14 @@ def test_the_cpu_computes_in_fp32_and_says_so(machine: Any, precision: str) -> N
     notes = [(note.code, note.args) for note in got.notes]
     fallback = ("precision_fallback", {"asked": precision, "used": "fp32", "reason": "cpu"})
     assert notes == ([] if precision == "fp32" else [fallback])
+
+
+def test_a_cpu_that_is_quicker_in_bf16_computes_in_it(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(0)
+    monkeypatch.setattr(device, "bf16_speedup", lambda: 2.0)
+    assert resolve_device(params(precision="bf16")) == Device("cpu", torch.bfloat16, False, ())
+    assert resolve_device(params(precision="fp32")).dtype == torch.float32
+    assert resolve_device(params(precision="fp16")).dtype == torch.float32
 
 
 @pytest.mark.parametrize(

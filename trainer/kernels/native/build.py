@@ -50,11 +50,12 @@ def _key(text: bytes, compiler: str) -> str:
     """What a compiled file depends on: its text, the compiler and what the processor can do."""
     real = Path(compiler).resolve()
     stat = real.stat()
-    parts = (*FLAGS, str(real), str(stat.st_size), str(stat.st_mtime_ns), platform.machine(), _cpu_flags())
+    parts = (*FLAGS, str(real), str(stat.st_size), str(stat.st_mtime_ns), platform.machine(), cpu_flags())
     return hashlib.sha256(text + "\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _cpu_flags() -> str:
+def cpu_flags() -> str:
+    """What the processor can do, as the system names it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
