@@ -38,12 +38,14 @@ class Tally:
 
     def add(self, name: str, before: Tensor, wanted: Tensor, after: Tensor) -> None:
         """All fp32, of one block: the base's values, the exact new ones, the rounded new ones."""
-        change, update = after - before, wanted - before
-        self.max_change = max(self.max_change, change.abs().max().item())
-        if change.any():
+        change, update = (after - before).flatten(), (wanted - before).flatten()
+        largest = max(abs(edge.item()) for edge in change.aminmax())
+        self.max_change = max(self.max_change, largest)
+        if largest:
             self.changed.add(name)
-        self.update += update.square().sum(dtype=torch.float64).item()
-        self.lost += (change - update).square().sum(dtype=torch.float64).item()
+        self.update += torch.dot(update, update).item()
+        lost = change.sub_(update)
+        self.lost += torch.dot(lost, lost).item()
 
     @property
     def lost_share(self) -> float:
@@ -191,7 +193,10 @@ def _told(blocks: Iterable[memoryview], passed: Passed) -> Iterator[memoryview]:
 
 
 def _finite(name: str, tensor: Tensor) -> Tensor:
-    if not tensor.isfinite().all():
+    # A dot product sees whatever is not finite, many times faster than the test of each element. Large values
+    # may overflow in it, so that test has the last word.
+    values = tensor.reshape(-1).float()
+    if not math.isfinite(torch.dot(values, values).item()) and not tensor.isfinite().all():
         raise AppError("merge_verify_failed", tensor=f"{name}: inf, nan")
     return tensor
 
