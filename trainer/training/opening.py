@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from trainer import __version__
-from trainer.adapters.files import Adapter, check_fits, read_adapter
-from trainer.contract.errors import AppError, InputError
+from trainer.adapters.files import Adapter, check_fits, open_adapter, read_adapter, recognised
+from trainer.adapters.resize import resized
+from trainer.contract.errors import AppError, InputError, Problem
 from trainer.contract.events import EventWriter
 from trainer.contract.params import PARAMS, TrainParams
 from trainer.contract.run_folder import Checkpoint, RunFolder, RunRecord
@@ -77,7 +78,7 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
     spec = detect_file(base)
     if params.method == "state" and not state_shapes(spec):
         raise InputError("model_method", path=str(base_path), generation=spec.generation, method="state")
-    adapter = None if params.lora_load is None else _fitting_adapter(Path(params.lora_load), base)
+    adapter = None if params.lora_load is None else _adapter_to_go_on(params.lora_load, base, params, events)
     events.write("phase", name="reading_data")
     prefix = ensure_converted(
         Path(params.data),
@@ -97,10 +98,24 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
     return Opened(params, device, base, spec, adapter, data, prefix, plan, record, resume)
 
 
-def _fitting_adapter(path: Path, base: CheckpointFile) -> Adapter:
-    adapter = read_adapter(path)
-    check_fits(adapter, base.infos, base.path)
+def _adapter_to_go_on(path: str, base: CheckpointFile, params: TrainParams, events: EventWriter) -> Adapter:
+    """The adapter to go on with, at the rank that was asked for."""
+    opened = open_adapter(path)
+    check_fits(opened, base.infos, base.path)
+    if opened.meta is None:
+        _warn(events, recognised(opened))
+    adapter = opened.load()
+    if not params.lora_resize:
+        return adapter
+    adapter, lost = resized(adapter, params.lora_r, base.infos, params.seed)
+    if lost > 0.0:
+        facts = {"r": params.lora_r, "old": opened.rank, "lost": f"{lost:.2%}"}
+        _warn(events, Problem("adapter_truncated", facts))
     return adapter
+
+
+def _warn(events: EventWriter, problem: Problem) -> None:
+    events.write("warning", code=problem.code, args=dict(problem.args))
 
 
 def _check_unchanged(record: RunRecord, base: CheckpointFile, data: RunData) -> None:
