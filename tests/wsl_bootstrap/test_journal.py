@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsl_bootstrap.journal import Journal
+from wsl_bootstrap.journal import Costs, Journal
 
 
 def test_it_survives_the_program(tmp_path: Path) -> None:
@@ -72,3 +72,28 @@ def test_a_folder_that_cannot_be_written_costs_only_the_memory(
     journal = Journal(tmp_path / "file" / "setup.json")
     assert [journal.begin_attempt("a"), journal.begin_attempt("a")] == [1, 2]
     assert "could not be written" in caplog.text
+
+
+def test_what_was_agreed_to_outlives_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "setup.json"
+    agreed = {
+        "wsl_feature": Costs(True, True, 10, 20, ("wsl_restart_stops",)),
+        "distro": Costs(False, False, 1, 2),
+    }
+    Journal(path).agree(agreed)
+    journal = Journal(path)
+    assert journal.agreed() == agreed
+    journal.begin_attempt("distro")
+    assert Journal(path).agreed() == agreed
+    journal.agree({})
+    assert Journal(path).agreed() == {}
+
+
+@pytest.mark.parametrize(
+    "costs", [{}, {"admin": 1}, [], {"admin": True, "reboot": True, "download_bytes": "1"}]
+)
+def test_an_agreement_that_is_not_understood_counts_for_nothing(tmp_path: Path, costs: object) -> None:
+    path = tmp_path / "setup.json"
+    path.write_text(json.dumps({"version": 1, "steps": {}, "agreed": {"distro": costs}}))
+    assert Journal(path).agreed() == {}
+    assert path.with_suffix(".json.unreadable").exists()

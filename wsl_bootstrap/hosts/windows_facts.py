@@ -27,7 +27,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from wsl_bootstrap.codes import make_code
-from wsl_bootstrap.elevated import REBOOT_REQUIRED, Action
+from wsl_bootstrap.elevated import CANCELLED, REBOOT_REQUIRED, Action
 from wsl_bootstrap.files import write_whole
 from wsl_bootstrap.hosts.base import HostError
 from wsl_bootstrap.hosts.wsl_paths import PathError, drive_letter
@@ -224,8 +224,9 @@ class ScriptedWindows:
                 raise HostError(
                     make_code("command_timeout", command=command[0], timeout_s=timeout_s), retryable=True
                 ) from None
-            # An exit code of eight bits cannot be 3010: a program of this machine says it by its low byte.
-            return REBOOT_REQUIRED if done.returncode == REBOOT_REQUIRED & 0xFF else done.returncode
+            # Exit codes have eight bits here: those of Windows that do not fit are told by their low byte.
+            wide = {code & 0xFF: code for code in (REBOOT_REQUIRED, CANCELLED)}
+            return wide.get(done.returncode, done.returncode)
         code = script.get("exit_code", 0)
         if code in (0, REBOOT_REQUIRED):
             self._change(script.get("facts", {}))

@@ -45,8 +45,11 @@ class MemoryStep:
 
     def plan(self, host: Host, options: object) -> Plan:
         """Restart WSL with another limit, which the person has to know of: all distributions end."""
+        # Also asked of a step that has to wait: a machine that is yet to be made has half the memory.
         if not isinstance(host, WindowsHost) or not host.has_distribution:
-            return Plan(self.id)  # asked of a step that has to wait: a new machine has half the memory
+            return Plan(self.id)
+        if (inside := host.linux_memory_bytes()) is None or inside >= MIN_GB * 1e9:
+            return Plan(self.id)
         notice: Code = make_code("wsl_restart_stops", names=", ".join(_running(host)) or "-")
         return Plan(self.id, commands=(("wsl", "--shutdown"),), notices=(notice,))
 

@@ -72,6 +72,9 @@ def test_a_program_may_play_the_helper(tmp_path: Path) -> None:
     windows = _scripted(tmp_path, elevation={"command": command})
     assert windows.elevate([Action.ENABLE_FEATURES, Action.INSTALL_WSL], 30) == 3010
     assert (tmp_path / "said").read_text() == "enable-features install-wsl"
+    for told, meant in ((1223 & 255, 1223), (50, 50), (0, 0)):
+        windows = _scripted(tmp_path, elevation={"command": [sys.executable, "-c", f"exit({told})"]})
+        assert windows.elevate([Action.ENABLE_FEATURES], 30) == meant
 
 
 def test_files_and_drives(tmp_path: Path) -> None:

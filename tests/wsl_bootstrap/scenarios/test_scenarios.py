@@ -13,12 +13,13 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import pytest
 
 import wsl_bootstrap
+from wsl_bootstrap import distribution
 from wsl_bootstrap.codes import REGISTRY
 from wsl_bootstrap.hosts import OWN_DISTRIBUTION
 from wsl_bootstrap.mirrors import Mirror
@@ -297,6 +298,30 @@ def test_a_limit_is_raised_and_the_rest_of_the_file_kept(make_world: Callable[..
     assert config.read_bytes() == before.replace(b"Memory=1GB # small", b"memory=14GB")
     assert config.with_name(".wslconfig.bak").read_bytes() == before
     assert ("wsl.exe", "--shutdown") in world.calls
+
+
+def test_only_a_limit_that_is_to_be_raised_is_asked_about(make_world: Callable[..., Any]) -> None:
+    for inside_kib, noticed in ((16 * 2**20, False), (10**6, True)):
+        world = make_world(inside_kib=inside_kib)
+        world.add(OWN_DISTRIBUTION)  # made, and not yet finished: later steps can only be forecast
+        engine = world.engine()
+        engine.probe_all()
+        notices = [code.id for plan in engine.forecast() for code in plan.notices]
+        assert notices == (["wsl_restart_stops"] if noticed else [])
+
+
+def test_our_distribution_is_removed_with_what_it_frees(make_world: Callable[..., Any]) -> None:
+    world = make_world()
+    world.add(**UBUNTU)
+    assert distribution.remove(world.host()) == 0  # there is none
+    assert world.walk().obstacle is None
+    disk = world.windows.local_path(PureWindowsPath(world.windows.snapshot().distributions[-1].base_path))
+    (disk / "ext4.vhdx").write_bytes(b"x" * 1000)
+    assert distribution.disk_bytes(world.host()) == 1000
+    assert distribution.remove(world.host()) == 1000
+    assert [one.name for one in world.windows.snapshot().distributions] == ["Ubuntu-22.04"]
+    assert not (disk / "set-up-complete").exists()
+    assert world.walk().obstacle is None  # and is made anew
 
 
 def test_an_installation_that_is_stopped_leaves_nothing(make_world: Callable[..., Any]) -> None:
