@@ -8,11 +8,23 @@ import traceback
 from collections.abc import Sequence
 
 from trainer import __version__
-from trainer.commands import convert, doctor, evaluate, generate, inspect, merge, models, serve, train
+from trainer.commands import (
+    convert,
+    data,
+    doctor,
+    evaluate,
+    export_adapter,
+    generate,
+    inspect,
+    merge,
+    models,
+    serve,
+    train,
+)
 from trainer.commands.output import EXIT_BAD_INPUT, EXIT_FAILED, missing_package, print_error
 from trainer.contract.errors import AppError, InputError
 
-COMMANDS = (inspect, models, convert, train, evaluate, merge, generate, serve, doctor)
+COMMANDS = (inspect, models, convert, data, train, evaluate, merge, export_adapter, generate, serve, doctor)
 
 
 class _Parser(argparse.ArgumentParser):

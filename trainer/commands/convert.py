@@ -6,17 +6,14 @@ import argparse
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from trainer.commands.output import EXIT_DONE, EXIT_STOPPED, open_output
-from trainer.contract.errors import Problem
+from trainer.commands.reports import Reports
 from trainer.contract.events import EventWriter
 from trainer.contract.params import PARAMS
-
-MAX_LISTED = 50
 
 
 def add_parser(subparsers: Any) -> None:
@@ -64,31 +61,13 @@ class _StopSignals:
         self.asked = True
 
 
-@dataclass(slots=True)
-class _Reports:
-    """Writes progress and problems as events, and remembers what the result tells of them."""
-
-    events: EventWriter
-    problems: list[dict[str, Any]] = field(default_factory=list)
-    progressed: bool = False
-
-    def problem(self, problem: Problem) -> None:
-        if len(self.problems) < MAX_LISTED:
-            self.problems.append(problem.as_json())
-        self.events.write("warning", code=problem.code, args=dict(problem.args))
-
-    def progress(self, done_bytes: int, total_bytes: int) -> None:
-        self.progressed = True
-        self.events.write("progress", what="convert", done=done_bytes, total=total_bytes, unit="bytes")
-
-
 def run(args: argparse.Namespace) -> int:
     """Convert, with progress; exit status 3 if stopped, which leaves nothing behind."""
     output = open_output()
     from trainer.data.binidx import binidx_prefix
 
     started_s = time.monotonic()
-    reports = _Reports(EventWriter(None, output.feed))
+    reports = Reports(EventWriter(None, output.feed))
     if (prefix := binidx_prefix(args.data)) is not None:
         result = _existing(prefix, args.vocab_size)
     elif args.cache is not None:
@@ -116,7 +95,7 @@ def _existing(prefix: Path, vocab_size: int | None) -> dict[str, Any]:
     return {**result, "already_converted": True}
 
 
-def _into_cache(args: argparse.Namespace, reports: _Reports) -> dict[str, Any]:
+def _into_cache(args: argparse.Namespace, reports: Reports) -> dict[str, Any]:
     """What training with this cache would convert, so that it finds it done. A kill leaves nothing behind."""
     from trainer.data.binidx import BinidxReader
     from trainer.data.cache import ensure_converted
@@ -137,7 +116,7 @@ def _into_cache(args: argparse.Namespace, reports: _Reports) -> dict[str, Any]:
     return {**result, "already_converted": not reports.progressed}
 
 
-def _to_prefix(args: argparse.Namespace, reports: _Reports) -> dict[str, Any] | None:
+def _to_prefix(args: argparse.Namespace, reports: Reports) -> dict[str, Any] | None:
     from trainer.data.convert import ConversionStoppedError, convert
     from trainer.data.records import RenderOptions
     from trainer.data.tokenizers import load_tokenizer

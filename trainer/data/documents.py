@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from trainer.contract.data_terms import Remark, Shape
 from trainer.data.templates import Segment
-
-Shape = Literal[
-    "text", "messages", "conversations", "alpaca", "instruction", "prompt_completion", "question_answer"
-]
-# Reasons to look at a document again; it is used all the same.
-Remark = Literal["empty_answer", "unbalanced_roles", "mojibake", "very_long"]
 
 
 class BadRecordError(Exception):

@@ -12,7 +12,8 @@ from itertools import pairwise
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from trainer.data.documents import Document, Remark
+from trainer.contract.data_terms import Remark
+from trainer.data.documents import Document
 from trainer.data.roles import turns
 
 # Longer than anything that RWKV models are trained on; most often a whole file that was not split.

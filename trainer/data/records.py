@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from trainer.contract.data_terms import Remark, Shape
 from trainer.contract.errors import InputError
-from trainer.data.documents import BadRecordError, Document, Remark, Shape
+from trainer.data.documents import BadRecordError, Document
 from trainer.data.templates import Message, Role, Segment, Think, clean, dialogue, instruction, with_thought
 
 FIELDS = (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import string
+from typing import get_args
 
 import pytest
 
+from trainer.contract.data_terms import Remark, Shape
 from trainer.contract.errors import CODES, Problem
 from trainer.contract.params import GROUPS, PARAMS, check
 from trainer.contract.texts import LANGUAGES, catalogue, text
@@ -20,6 +22,8 @@ def placeholders(sentence: str) -> set[str]:
 def expected_keys() -> set[str]:
     keys = {f"error.{code}.{part}" for code in CODES for part in ("title", "why", "fix")}
     keys |= {f"group.{group}" for group in GROUPS}
+    keys |= {f"shape.{shape}" for shape in get_args(Shape)}
+    keys |= {f"remark.{remark}" for remark in get_args(Remark)}
     for name, param in PARAMS.items():
         keys |= {f"param.{name}.label", f"param.{name}.help"}
         keys |= {f"choice.{name}.{value}" for value in param.choices}
