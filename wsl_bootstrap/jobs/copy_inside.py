@@ -16,6 +16,8 @@ import shutil
 import sys
 import time
 
+assert sys.platform == "linux"  # nothing of Windows is here, neither for people nor for the type checker
+
 BLOCK = 8 << 20
 PART = ".part-"
 
