@@ -62,6 +62,7 @@ CODES: dict[str, Severity] = {
     "adapter_kind": "error",
     "adapter_mismatch": "error",
     "adapter_resize": "error",
+    "adapter_export": "error",
     "adapter_truncated": "warning",
     "adapter_alpha_unknown": "error",
     "adapter_base_quantised": "warning",
