@@ -191,7 +191,8 @@ class WindowsHost:
         """
         self._require_distribution(argv)
         # The clock runs inside too: ending wsl.exe alone would leave what ignores a hang-up.
-        line = self.command(["timeout", "--kill-after=2", f"{timeout_s:.0f}", *argv], cwd)
+        clock = f"{max(timeout_s, 1):.0f}"  # 0 would mean for ever
+        line = self.command(["timeout", "--kill-after=2", clock, *argv], cwd)
         done = run_to_end(
             line,
             timeout_s=timeout_s + _BACKSTOP_S,

@@ -93,14 +93,9 @@ class DistroStep:
         else:
             name = ("--name", OWN_DISTRIBUTION, "--location", str(folder))
             command = (host.wsl.path, "--install", UBUNTU, *name, "--no-launch", "--web-download", *common)
-        fetch = (
-            (("curl", "--continue-at", "-", "--remote-name", images),)
-            if images and not options.rootfs
-            else ()
-        )
         return DistroPlan(
             self.id,
-            commands=(*fetch, command),
+            commands=(command,),
             download_bytes=0 if options.rootfs else DOWNLOAD_BYTES,
             disk_bytes=disk_bytes,
             folder=str(folder),
@@ -119,7 +114,8 @@ class DistroStep:
         assert isinstance(host, WindowsHost)
         assert isinstance(plan, DistroPlan)
         with _alone(host):
-            command = self._fetched(host, plan, on_event, cancel)
+            (command,) = plan.commands
+            image = self._fetch(host, plan, on_event, cancel)
             found = host.windows.snapshot().distribution(OWN_DISTRIBUTION)
             if found is None or not (found.installed and found.is_wsl2 and _launch(host) is None):
                 _discard(host)
@@ -130,6 +126,8 @@ class DistroStep:
                     _discard(host)
                     raise
             _configure(host)
+            if image is not None:
+                image.unlink(missing_ok=True)
         return Outcome()
 
     def _probe_own(self, host: WindowsHost, found: Distribution | None) -> Probe:
@@ -139,19 +137,18 @@ class DistroStep:
             return Probe.missing(make_code("distro_half_made", name=OWN_DISTRIBUTION))
         return _launch(host) or Probe.satisfied(found.name)
 
-    def _fetched(
+    def _fetch(
         self, host: WindowsHost, plan: DistroPlan, on_event: OnEvent, cancel: CancelToken
-    ) -> tuple[str, ...]:
-        """Return the command that installs, once the image that it names is there."""
-        command = plan.commands[-1]
+    ) -> Path | None:
+        """Download the image that the plan's command names, where it comes from a mirror; return the file."""
         if plan.rootfs or not plan.images:
-            return command
+            return None
         machine = "arm64" if host.windows.snapshot().machine == "ARM64" else "amd64"
         url, sha256 = find_image(plan.images, machine, plan.proxy)
         on_event(OutputLine(url))
-        target = host.windows.local_path(PureWindowsPath(command[4]))
+        target = host.windows.local_path(PureWindowsPath(plan.commands[0][4]))
         download(url, target, sha256, on_event, cancel, plan.proxy)
-        return command
+        return target
 
 
 def _launch(host: WindowsHost) -> Probe | None:

@@ -8,11 +8,16 @@ in both languages.
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -310,6 +315,28 @@ def test_only_a_limit_that_is_to_be_raised_is_asked_about(make_world: Callable[.
         assert notices == (["wsl_restart_stops"] if noticed else [])
 
 
+def test_an_image_comes_from_a_mirror_and_is_not_kept(make_world: Callable[..., Any], tmp_path: Path) -> None:
+    image = b"\x1f\x8b image"
+    served = tmp_path / "mirror"
+    served.mkdir()
+    (served / "ubuntu-24.04.3-wsl-amd64.wsl").write_bytes(image)
+    line = f"{hashlib.sha256(image).hexdigest()} *ubuntu-24.04.3-wsl-amd64.wsl\n"
+    (served / "SHA256SUMS").write_text(line, "ascii")
+    with _server(served) as url:
+        good = choose(mirror="custom", custom=Mirror(images=url))
+        world = make_world(options=good, indexes=("custom",))
+        assert world.walk().obstacle is None
+        (imported,) = [call for call in world.calls if call[1] == "--import"]
+        assert imported[2:4] == (OWN_DISTRIBUTION, "C:\\Users\\user\\AppData\\Local\\RwkvLoraRunner\\wsl")
+        file = world.windows.local_path(PureWindowsPath(imported[4]))
+        assert not file.exists()
+        (served / "SHA256SUMS").write_text(line.replace(line[:8], "0" * 8), "ascii")
+        distribution.remove(world.host())
+        world.calls.clear()
+        assert world.walk().obstacle.code.id == "download_mismatch"
+        assert not any("--import" in call for call in world.calls)
+
+
 def test_our_distribution_is_removed_with_what_it_frees(make_world: Callable[..., Any]) -> None:
     world = make_world()
     world.add(**UBUNTU)
@@ -485,3 +512,20 @@ def _others_are_left_alone(world: Any, case: Row) -> None:
     known = json.loads(world.file.read_text("utf-8"))["facts"].get("distributions", [])
     kept = [one["name"] for one in known if one["name"] != OWN_DISTRIBUTION]
     assert kept == [other["name"] for other in case.others if other["name"] != OWN_DISTRIBUTION]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
