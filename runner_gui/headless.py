@@ -224,7 +224,8 @@ class Headless(QObject):
 
     def _interview(self, model: Path, answers: dict[str, str], then: Callable[[], None]) -> None:
         """Load a model, put every prompt to it, print the answers, and go on."""
-        interview = Interview(model, {key: style["prompt"] for key, style in self._style.items()}, self)
+        prompts = {key: style["prompt"] for key, style in self._style.items()}
+        interview = Interview(model, prompts, self, place=self._pipeline.place)
         self._interviews.append(interview)
         interview.asked.connect(
             lambda key: self._out(tr("headless.question", text=self._style[key]["prompt"]))

@@ -8,6 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from runner_gui.services.chat import ChatService
+from runner_gui.services.place import Place
 
 # Close to the likeliest words, and seeded: what is compared must not hang on luck. Without the small penalty
 # a small model loops; with that of a usual chat it evades common words for ones that it has never seen.
@@ -32,13 +33,20 @@ class Interview(QObject):
     finished = Signal()
     failed = Signal(object, str)
 
-    def __init__(self, model: Path, prompts: Mapping[str, str], parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        prompts: Mapping[str, str],
+        parent: QObject | None = None,
+        *,
+        place: Place | None = None,
+    ) -> None:
         super().__init__(parent)
         self._model = model
         self._prompts = dict(prompts)
         self._left = list(prompts)
         self._answer = ""
-        self._chat = ChatService(parent=self)
+        self._chat = ChatService(place, self)
         self._chat.ready.connect(self._ask)
         self._chat.token_received.connect(self._on_token)
         self._chat.answer_finished.connect(self._on_finished)

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import subprocess
+import sys
 import tempfile
 from typing import IO, Any
 
@@ -59,7 +60,9 @@ class TrainerProcess(QObject):
         """
         # A file, not a pipe: a pipe would break when the window goes, and take the trainer along.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        flags = 0 if os.name == "posix" else subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined]
+        flags = 0
+        if sys.platform == "win32":  # no console of its own would flash up
+            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
         try:
             self._process = subprocess.Popen(
                 self.command.argv,

@@ -40,7 +40,7 @@ class _Row(QFrame):
         under.addWidget(self.value, 1)
         words.addLayout(under)
         box = QHBoxLayout(self)
-        box.setContentsMargins(10, 6, 10, 6)
+        box.setContentsMargins(10, 4, 10, 4)
         box.setSpacing(10)
         box.addWidget(self.icon)
         box.addLayout(words, 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import psutil
 import pytest
 from pytestqt.qtbot import QtBot
 
@@ -19,9 +20,10 @@ from runner_gui.services import place as place_module
 from runner_gui.services.chat import ChatService
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.place import InDistribution, originals
+from runner_gui.services.run_session import last_hello
 from runner_gui.services.setup_follower import SETUP_STEPS
+from runner_gui.services.stop_ladder import StopTimes
 from trainer.contract.params import TrainParams, checked
-from trainer.contract.run_folder import RunFolder
 from wsl_bootstrap.codes import Code
 from wsl_bootstrap.environment import Environment
 from wsl_bootstrap.hosts import OWN_DISTRIBUTION
@@ -31,7 +33,9 @@ from wsl_bootstrap.step import Probe
 SECONDS = 120_000
 PLAYER = """#!/bin/sh
 echo "$@" >> {world}/calls
-[ ! -e {world}/broken ] || {{ printf '灾难性故障\\r\\n错误代码: Wsl/Service/E_UNEXPECTED\\r\\n'; exit 255; }}
+case "$*" in *"-m trainer train"*)
+    [ ! -e {world}/broken ] || {{ printf '灾难性故障\\r\\nWsl/Service/E_UNEXPECTED\\r\\n'; exit 255; }};;
+esac
 case "$*" in *"cat /etc/wsl.conf") printf '[automount]\\nroot={world}/mnt\\n'; exit 0;; esac
 while [ "$1" != -e ]; do
     [ "$1" != --cd ] || {{ [ "$2" = "~" ] || cd "$2"; }}
@@ -200,17 +204,37 @@ def test_a_later_window_finds_the_run_watches_it_and_stops_it(
     assert again["failed"] == []
 
 
+def test_what_does_not_stop_is_ended_inside_with_all_it_started(
+    world: World, params: Callable[..., TrainParams], qtbot: QtBot
+) -> None:
+    pipeline = Pipeline(world.workspace, stop_times=StopTimes(ack_s=0.01, save_s=0.01, term_s=0.01))
+    heard, rungs = listen(pipeline), []
+    pipeline.stop_rung_reached.connect(rungs.append)
+    pipeline.start(params(epoch_steps=5000))
+    qtbot.waitUntil(lambda: any(e.t == "step" for e in heard["events"]), timeout=SECONDS)
+    run = pipeline.run_folder
+    assert run is not None
+    hello = last_hello(run)
+    assert hello is not None
+    pipeline.stop(save=True)
+    qtbot.waitUntil(lambda: bool(heard["ended"]), timeout=SECONDS)
+    assert rungs[-1] in ("terminating", "killing")
+    assert heard["ended"] == ["stopped"]
+    assert not psutil.pid_exists(hello["pid"])
+    assert any("kill -s" in call and call.endswith((" TERM", " KILL")) for call in calls(world))
+    assert not any("--terminate" in call for call in calls(world))
+    pipeline.close()
+
+
+def calls(world: World) -> list[str]:
+    return (world.folder / "calls").read_text().splitlines()
+
+
 def test_a_failure_of_wsl_is_told_as_one(
     open_pipeline: Callable[[], Pipeline], world: World, params: Callable[..., TrainParams], qtbot: QtBot
 ) -> None:
     pipeline = open_pipeline()
     heard = listen(pipeline)
-    pipeline.start(params())
-    qtbot.waitUntil(lambda: pipeline.run_folder is not None, timeout=SECONDS)
-    run = pipeline.run_folder
-    assert isinstance(run, RunFolder)
-    qtbot.waitUntil(lambda: bool(heard["ended"]), timeout=SECONDS)
-    qtbot.waitUntil(lambda: not pipeline.is_busy, timeout=SECONDS)
     (world.folder / "broken").touch()
     pipeline.start(params())
     qtbot.waitUntil(lambda: bool(heard["failed"]), timeout=SECONDS)
@@ -234,7 +258,7 @@ def test_a_chat_answers_from_inside(
         assert answered == ["length"]
     finally:
         chat.close()
-    assert any("serve --model=" in call for call in (world.folder / "calls").read_text().splitlines())
+    assert any("serve --model=" in call for call in calls(world))
 
 
 def test_the_computer_stays_awake_while_it_trains(
