@@ -13,7 +13,7 @@ from trainer.adapters.attach import attach, attach_adapter, train_in_full
 from trainer.adapters.files import Adapter, read_adapter
 from trainer.adapters.leaves import sizes, split
 from trainer.contract.adapter_meta import AdapterMeta
-from trainer.contract.errors import AppError
+from trainer.contract.errors import AppError, ParameterError, Problem
 from trainer.contract.events import EventWriter
 from trainer.contract.params import TrainParams
 from trainer.contract.run_folder import RunFolder, RunRecord
@@ -21,6 +21,7 @@ from trainer.data.tokenizers import load_tokenizer
 from trainer.inference.engine import NativeEngine
 from trainer.inference.generation import generate
 from trainer.inference.sampling import SamplingParams
+from trainer.models.layouts import is_projection
 from trainer.models.loading import load_model
 from trainer.models.skeleton import RWKV
 from trainer.training.activations import choose_policy, free_memory_bytes
@@ -61,7 +62,13 @@ def load_base(opened: Opened, events: EventWriter) -> RWKV:
 
 
 def _go_on_with(model: RWKV, adapter: Adapter, params: TrainParams, events: EventWriter) -> None:
-    """Train what the adapter holds and the chosen parts, by the adapter's method, rank and alpha."""
+    """Train what the adapter holds and the chosen parts, by the adapter's method, rank and alpha.
+
+    Raises:
+        ParameterError: it holds whole projections, which are quantised.
+    """
+    if params.quant != "none" and any(is_projection(name) for name in adapter.tensors):
+        raise ParameterError([Problem("param_conflict", {"with": "method=full"}, "quant")])
     method = adapter.method or params.method
     r = _rank(adapter) or params.lora_r
     alpha = params.scaled_alpha if adapter.alpha is None else adapter.alpha

@@ -224,7 +224,8 @@ def test_over_a_quantised_base_and_merged_onto_either(
 
 def update(adapter: AdapterFile, name: str) -> Tensor:
     module = name.removesuffix(".weight")
-    A, B = (adapter.tensor(f"{module}.{leaf}").double() for leaf in ("lora_A", "lora_B"))
+    tensors = adapter.load().tensors
+    A, B = (tensors[f"{module}.{leaf}"].double() for leaf in ("lora_A", "lora_B"))
     assert adapter.meta is not None
     assert adapter.meta.alpha is not None
     return adapter.meta.alpha / len(A) * B @ A
@@ -251,3 +252,13 @@ def test_training_goes_on_with_an_adapter_as_what_it_is(
         torch.testing.assert_close(after.tensors[name], tensor, rtol=0, atol=1e-6)
     # It goes on from where it was: the first loss is as low as the last one's neighbourhood.
     assert second.losses[1] < first.losses[1]
+
+
+def test_a_fully_trained_model_does_not_go_on_over_a_quantised_base(
+    run_train: Callable[..., Any], bases: Any
+) -> None:
+    base = str(bases("7"))
+    first = run_train("first", base_model=base, method="full", lr_init=1e-4, lr_final=1e-4, epoch_count=1)
+    second = run_train("second", base_model=base, lora_load=str(last(first)), quant="nf4")
+    assert second.error is not None
+    assert (second.error.code, second.error.problem.param) == ("param_conflict", "quant")
