@@ -91,7 +91,7 @@ class Runs:
 
 
 def compare(broken: RunFolder, straight: RunFolder) -> list[str]:
-    """Where a run that was killed differs from the one that was not, where the last of repeated steps counts."""
+    """Where a run that was killed differs from one that was not; the last of repeated steps counts."""
     found = []
     for kind, field in (("step", "loss"), ("eval", "loss")):
         a, b = (
