@@ -210,6 +210,7 @@ class MainWindow(QMainWindow):
         self._save_timer.stop()
         self.save_settings()
         self.train_page.flow.close_all()
+        self.train_page.reporter.close()
         self.train_page.run_view.close_files()
         self.runs_page.close_files()
         self.models_page.close_files()

@@ -20,15 +20,18 @@ from runner_gui.model.workspace import MODEL_SUFFIXES, Workspace
 from runner_gui.pages.form_panel import FormPanel
 from runner_gui.pages.models_flow import ModelsFlow
 from runner_gui.pages.run_view import RunView
+from runner_gui.services.data_report import DataReporter
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.place import originals
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
+from runner_gui.widgets.data_panel import DataPanel
 from runner_gui.widgets.dialogs import Question, stop_dialog
 from runner_gui.widgets.stepper import StepItem, Stepper
 from runner_gui.widgets.welcome import Welcome
 from trainer.contract.errors import Problem
 from trainer.contract.events import Event
+from trainer.contract.params import PARAMS
 from trainer.contract.run_folder import RunFolder
 from wsl_bootstrap.codes import Code
 
@@ -70,6 +73,7 @@ class TrainPage(QWidget):
         self.panel = FormPanel(self.form_state, self._suggestions, advanced=settings.advanced_form)
         self.form, self.primary = self.panel.form, self.panel.primary
         self.run_view, self.welcome = RunView(), Welcome()
+        self.data_panel, self.reporter = DataPanel(), DataReporter(workspace.cache / "data", self)
         self.flow = ModelsFlow(self, pipeline, self.banner)
         self._lay_out()
         self._connect()
@@ -79,6 +83,7 @@ class TrainPage(QWidget):
     def _lay_out(self) -> None:
         self._right = QStackedWidget()
         self._right.addWidget(self.welcome)
+        self._right.addWidget(self.data_panel)
         # A banner on a small window leaves less room than the cards need: then they scroll.
         self._run_room = QScrollArea()
         self._run_room.setWidgetResizable(True)
@@ -121,6 +126,14 @@ class TrainPage(QWidget):
         view.checkpoints.merge_requested.connect(lambda path: self.flow.ask_merge(self._folder(), path))
         view.checkpoints.continue_requested.connect(self._continue_from)
         view.checkpoints.show_requested.connect(lambda path: self.flow.show_in_folder(Path(path)))
+        reporter, data = self.reporter, self.data_panel
+        reporter.started.connect(data.show_work)
+        reporter.progressed.connect(data.show_progress)
+        reporter.finished.connect(data.show_report)
+        reporter.failed.connect(data.show_problem)
+        reporter.cancelled.connect(data.show_cancelled)
+        data.cancel_requested.connect(reporter.cancel)
+        data.ctx_len_chosen.connect(lambda n: self.form_state.set("ctx_len", n))
         language_changed.connect(self._show_steps)
 
     # After the window is visible
@@ -250,6 +263,7 @@ class TrainPage(QWidget):
         self.settings.note_model(params.base_model)
         self.form_changed.emit()
         self.banner.dismiss()
+        self.reporter.cancel()
         self.run_view.log.clear()
         self._right.setCurrentWidget(self._run_room)
         self.run_view.show_work("work.starting")
@@ -399,9 +413,19 @@ class TrainPage(QWidget):
         self.settings.advanced_form = advanced
         self.form_changed.emit()
 
-    def _on_form(self, _name: str) -> None:
+    def _on_form(self, name: str) -> None:
         self._show_action()
         self.form_changed.emit()
+        self._look_at_data(name)
+
+    def _look_at_data(self, changed: str) -> None:
+        """Report on data that is chosen, and again when what decides how it is read is changed."""
+        asked = changed == "data" or self._right.currentWidget() is self.data_panel
+        if not asked or PARAMS[changed].group not in ("data", "length") or self.pipeline.is_busy:
+            return
+        if self.form_state.values["data"]:
+            self._right.setCurrentWidget(self.data_panel)
+            self.reporter.ask(self.form_state.values)
 
     # Dropping files
 

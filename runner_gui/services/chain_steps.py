@@ -39,11 +39,12 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class ConvertRequest:
-    """What to convert, and the model whose vocabulary it is for."""
+    """What to convert, the model whose vocabulary it is for, and the flags that say how it is read."""
 
     data: str
     vocab: str | None
     base_model: str
+    render: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class ConvertStep(_JobStep):
         model = self._run(commands.inspect_args(base), base, on_event, cancel)
         size = (model.result or {}).get("vocab_size")
         args = commands.convert_args(
-            request.data, request.vocab, self._cache, size if isinstance(size, int) else None
+            request.data, request.vocab, self._cache, size if isinstance(size, int) else None, request.render
         )
         result = self._run(args, base, on_event, cancel).result or {}
         self._value = _size_text(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -99,14 +99,40 @@ def resume_args(run_dir: Path, name: Naming = absolute) -> list[str]:
     return ["train", f"--run-dir={name(run_dir)}", "--resume"]
 
 
-def convert_args(data: str, vocab: str | None, cache: Path, vocab_size: int | None = None) -> list[str]:
-    """Convert into the cache, keyed by content; costs little where that has been done."""
+def convert_args(
+    data: str, vocab: str | None, cache: Path, vocab_size: int | None = None, render: Sequence[str] = ()
+) -> list[str]:
+    """Convert into the cache, keyed by content; costs little where that has been done.
+
+    Args:
+        render: the flags of `render_args`.
+    """
     args = ["convert", f"--data={absolute(data)}", f"--cache={absolute(cache)}", "--json"]
     if vocab is not None:
         args.append(f"--vocab={absolute(vocab)}")
     if vocab_size is not None:
         args.append(f"--vocab-size={vocab_size}")
-    return args
+    return [*args, *render]
+
+
+def render_args(values: Mapping[str, Any]) -> list[str]:
+    """How records become documents, as flags."""
+    return [flag for param in ("data_columns", "think") for flag in _flag(param, values[param], absolute)]
+
+
+def report_args(values: Mapping[str, Any], cache: Path) -> list[str]:
+    """Describe the data of these parameters; what is converted for it goes into the cache.
+
+    Args:
+        values: parameter name -> value.
+    """
+    args = ["data", "report", "--json", f"--cache={absolute(cache)}"]
+    for param_name, param in PARAMS.items():
+        if param_name != "data" and (
+            param.group in ("data", "length") or param_name in ("devices", "num_nodes")
+        ):
+            args += _flag(param_name, values[param_name], absolute)
+    return [*args, absolute(values["data"])]
 
 
 def merge_args(base: Path, adapter: Path, output: Path, name: Naming = absolute) -> list[str]:

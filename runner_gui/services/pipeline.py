@@ -275,7 +275,8 @@ class Pipeline(QObject):
     # Walking the chain
 
     def _walk(self, params: TrainParams, make_request: Callable[[], TrainRequest]) -> None:
-        convert = ConvertRequest(params.data, params.vocab, params.base_model)
+        render = tuple(commands.render_args(params.as_json()))
+        convert = ConvertRequest(params.data, params.vocab, params.base_model, render)
 
         def work() -> Status | None:
             self._convert.request = convert

@@ -287,7 +287,7 @@ class PathEditor(Editor):
 _PATTERNS = {
     "base_model": "*.pth *.safetensors",
     "lora_load": "*.pth *.safetensors",
-    "data": "*.jsonl *.idx",
+    "data": "*.jsonl *.json *.csv *.tsv *.parquet *.txt *.md *.idx",
     "vocab": "*.txt *.json",
 }
 
