@@ -68,7 +68,9 @@ class ModelsFlow(QObject):
             r,
         )
         dialog = MergeDialog(facts, self._page.window())
-        dialog.merge_requested.connect(lambda path: self._pipeline.merge(point, folder, Path(path)))
+        dialog.merge_requested.connect(
+            lambda path, options: self._pipeline.merge(point, folder, Path(path), options)
+        )
         dialog.use_requested.connect(lambda path: self._pipeline.use(Path(path)))
         dialog.show_requested.connect(lambda path: self.show_in_folder(Path(path)))
         dialog.finished.connect(self._on_merge_closed)

@@ -61,11 +61,12 @@ class TrainRequest:
 
 @dataclass(frozen=True, slots=True)
 class MergeRequest:
-    """An adapter to merge into its base."""
+    """An adapter to merge into its base; `options` are further flags of the trainer's `merge`."""
 
     base: Path
     adapter: Path
     output: Path
+    options: tuple[str, ...] = ()
 
 
 class Trainings(Protocol):
@@ -228,7 +229,7 @@ class MergeStep(_JobStep):
         request = self.request
         name = self._place.bring([request.base], on_event, cancel)
         made = self._place.result_name(request.output)
-        args = commands.merge_args(request.base, request.adapter, made, name)
+        args = commands.merge_args(request.base, request.adapter, made, name, request.options)
         self._run(args, request.output, on_event, cancel)
         self._place.deliver(request.output, on_event, cancel)
         self._done = request

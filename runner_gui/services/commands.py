@@ -135,12 +135,15 @@ def report_args(values: Mapping[str, Any], cache: Path) -> list[str]:
     return [*args, absolute(values["data"])]
 
 
-def merge_args(base: Path, adapter: Path, output: Path, name: Naming = absolute) -> list[str]:
+def merge_args(
+    base: Path, adapter: Path, output: Path, name: Naming = absolute, options: Sequence[str] = ()
+) -> list[str]:
     return [
         "merge",
         f"--base={name(base)}",
         f"--adapter={name(adapter)}",
         f"--out={name(output)}",
+        *options,
         "--json",
     ]
 

@@ -231,10 +231,16 @@ class Pipeline(QObject):
         """The person's answer to `consent_needed`."""
         self._worker.answer(agreed)
 
-    def merge(self, checkpoint: Checkpoint, run: RunFolder, output: Path | None = None) -> None:
+    def merge(
+        self,
+        checkpoint: Checkpoint,
+        run: RunFolder,
+        output: Path | None = None,
+        options: tuple[str, ...] = (),
+    ) -> None:
         """Merge a run's checkpoint into its base; the result is told by `merged`."""
         target = output if output is not None else self.merge_target(checkpoint, run)
-        request = MergeRequest(self._base_of(run), checkpoint.adapter, target)
+        request = MergeRequest(self._base_of(run), checkpoint.adapter, target, options)
 
         def work() -> Status | None:
             self._merge.request = request

@@ -10,8 +10,9 @@ from PySide6.QtWidgets import QLineEdit, QProgressBar, QWidget
 
 from runner_gui.i18n import tr
 from runner_gui.widgets import numbers_format as fmt
-from runner_gui.widgets.controls import label, restyle
+from runner_gui.widgets.controls import button, label, restyle
 from runner_gui.widgets.dialogs import Sheet, facts_table
+from runner_gui.widgets.merge_options import MergeOptions
 from runner_gui.widgets.problem_text import problem_line
 from trainer.contract.errors import Problem
 from trainer.contract.run_folder import safe_name
@@ -36,11 +37,11 @@ class MergeDialog(Sheet):
     """Asks for the name, shows progress, and at the end offers to use the model.
 
     Signals:
-        merge_requested(str): merge into this file.
+        merge_requested(str, object): merge into this file, with these further flags, a tuple of texts.
         use_requested(str), show_requested(str): the merged file is to be used, or shown in its folder.
     """
 
-    merge_requested = Signal(str)
+    merge_requested = Signal(str, object)
     use_requested = Signal(str)
     show_requested = Signal(str)
 
@@ -75,6 +76,12 @@ class MergeDialog(Sheet):
                 }
             )
         )
+        self.advanced = button("link")
+        self.advanced.setCheckable(True)
+        self.options = MergeOptions()
+        self.options.hide()
+        self.content.addWidget(self.advanced)
+        self.content.addWidget(self.options)
         self.content.addWidget(self.progress)
         self.content.addWidget(self.status)
         self.cancel = self.add_button("dialog.cancel")
@@ -88,12 +95,19 @@ class MergeDialog(Sheet):
         self.use.clicked.connect(lambda: self._finish(self.use_requested))
         self.show_button.clicked.connect(lambda: self.show_requested.emit(str(self._output)))
         self.name.textChanged.connect(self._check)
+        self.options.changed.connect(self._check)
+        self.advanced.toggled.connect(self._on_advanced)
         self.retranslate()
         self._check()
 
     def output(self) -> Path:
         """The file that the name stands for."""
-        return self.facts.output.parent / f"{safe_name(self.name.text(), 200)}.pth"
+        return self.facts.output.parent / f"{safe_name(self.name.text(), 200)}{self.options.suffix}"
+
+    def retranslate(self) -> None:
+        super().retranslate()
+        self.advanced.setText(tr("form.advanced"))
+        self.options.retranslate()
 
     def show_progress(self, done: int, total: int | None) -> None:
         self.progress.setRange(0, total or 0)
@@ -105,6 +119,8 @@ class MergeDialog(Sheet):
     def show_merged(self, path: str) -> None:
         """The model is there: offer it."""
         self._output = Path(path)
+        # A .gguf is for llama.cpp; there is nothing here that talks through it.
+        is_ours = self._output.suffix != ".gguf"
         self._key = "merged"
         self.say(name=self._output.name)
         self.progress.setRange(0, 1)
@@ -117,8 +133,8 @@ class MergeDialog(Sheet):
         self.use.setObjectName("confirm")
         self.use.setDefault(True)
         restyle(self.use, "shown", "yes")
-        self.use.show()
-        self.use.setFocus()
+        self.use.setVisible(is_ours)
+        (self.use if is_ours else self.show_button).setFocus()
         self.fit()
 
     def show_failed(self, problem: Problem | Code) -> None:
@@ -127,7 +143,7 @@ class MergeDialog(Sheet):
         self.note.show()
         self.progress.hide()
         self.status.hide()
-        self.name.setEnabled(True)
+        self._enable(True)
         self.merge.setEnabled(True)
         self.fit()
 
@@ -145,7 +161,7 @@ class MergeDialog(Sheet):
         self.merge.setEnabled(not sentence)
 
     def _on_merge(self) -> None:
-        self.name.setEnabled(False)
+        self._enable(False)
         self.merge.setEnabled(False)
         self.note.hide()
         self.progress.setRange(0, 0)
@@ -153,7 +169,15 @@ class MergeDialog(Sheet):
         self.status.setText(tr("phase.merging"))
         self.status.show()
         self.fit()
-        self.merge_requested.emit(str(self.output()))
+        self.merge_requested.emit(str(self.output()), self.options.flags())
+
+    def _on_advanced(self, shown: bool) -> None:
+        self.options.setVisible(shown)
+        self.fit()
+
+    def _enable(self, enabled: bool) -> None:
+        self.name.setEnabled(enabled)
+        self.options.setEnabled(enabled)
 
     def _finish(self, signal: SignalInstance) -> None:
         self.accept()

@@ -26,6 +26,7 @@ def test_every_parameter_is_a_flag() -> None:
         vocab="/v.txt",
         grad_cp=False,
         lora_parts=("att", "ffn"),
+        data_columns="prompt=Q",
         sample_prompts=("-- minus first", "two\nlines"),
         lr_init=3e-5,
     )
@@ -40,8 +41,8 @@ def test_every_parameter_is_a_flag() -> None:
     assert found["--no-grad-cp"] == [""]
     assert found["--packing"] == [""]
     assert float(found["--lr-init"][0]) == 3e-5
-    spelled = {"--no-grad-cp": "--grad-cp", "--sample-prompt": "--sample-prompts"}
-    names = {spelled.get(name, name) for name in found}
+    spelled = {"--sample-prompt": "--sample-prompts"}
+    names = {spelled.get(name, name.replace("--no-", "--")) for name in found}
     assert names == {param.flag for param in PARAMS.values()} | {"--run-dir"}
 
 
@@ -55,6 +56,8 @@ def test_the_other_commands() -> None:
     assert commands.merge_args(Path("/b"), Path("/a"), Path("/o")) == [
         "merge", "--base=/b", "--adapter=/a", "--out=/o", "--json",
     ]  # fmt: skip
+    more = commands.merge_args(Path("/b"), Path("/a"), Path("/o"), options=("--strength=0.5",))
+    assert "--strength=0.5" in more
     assert commands.convert_args("/d", None, Path("/c"), 65536) == [
         "convert", "--data=/d", "--cache=/c", "--json", "--vocab-size=65536",
     ]  # fmt: skip
