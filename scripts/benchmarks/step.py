@@ -36,6 +36,7 @@ PRODUCTS = {
     "aten::baddbmm",
     "aten::_addmm_activation",
 }
+LENGTHS = (512, 2048, 8192)
 CHAT_TOKENS, CHAT_CTX = 175, 1024
 
 
@@ -46,6 +47,8 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
     yield lightning_share(*SIZES["L6 D256"], steps=10 if args.quick else 60)
     yield from _memory("L6 D256" if args.quick else "L12 D768", T // 2 if args.quick else T)
     yield packing_row()
+    if not args.quick:
+        yield from _growth("L6 D256", args.rounds or 3)
 
 
 def _speed(size: str, T: int, rounds: int) -> Iterator[Row]:
@@ -180,6 +183,19 @@ def _memory(size: str, T: int) -> Iterator[Row]:
         "naive, full logits",
         peak["naive"] / peak["ours"],
     )
+
+
+def _growth(size: str, rounds: int) -> Iterator[Row]:
+    """Tokens a second must not fall as rows grow longer."""
+    model = lora_model(rwkv7_spec(*SIZES[size]))
+    step = our_step(model)
+    batches = {length: tokens_and_targets(1, length) for length in LENGTHS}
+    times = by_turns({str(n): (lambda batch=batch: step(*batch)) for n, batch in batches.items()}, rounds)
+    first = LENGTHS[0]
+    for length in LENGTHS[1:]:
+        ratio = times.speedup(str(length), str(first)) * length / first
+        rate = length / times.median_s(str(length))
+        yield Row(f"{size} ours, T {length}", rate, "tokens/s", f"T {first}", ratio)
 
 
 def packing_row() -> Row:
