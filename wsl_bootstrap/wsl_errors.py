@@ -59,7 +59,8 @@ _SYNONYMS: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
     (Meaning("wsl_forbidden"), ("ERROR_ACCESS_DISABLED_BY_POLICY", "0x800704ec")),
 )
 _BY_CODE = {code: meaning for meaning, codes in _SYNONYMS for code in codes}
-# The same code means one thing in one place and something else in another: the innermost context decides.
+# The same code means one thing in one place and something else in another. A disk is mounted by the machine's
+# own service (`MountVhd/HCS/…`), so the disk comes first.
 _IN_CONTEXT = {
     ("MountVhd", "ERROR_FILE_NOT_FOUND"): Meaning("distro_disk_missing"),
     ("MountDisk", "ERROR_FILE_NOT_FOUND"): Meaning("distro_disk_missing"),
@@ -74,9 +75,9 @@ _BY_EXIT = {NOT_INSTALLED: Meaning("wsl_not_installed"), NO_KERNEL: Meaning("wsl
 def meaning_of(error: WslError | None, exit_code: int) -> Meaning:
     """Return what an error of wsl.exe comes down to; `wsl_failed` when its cause is not known."""
     if error is not None:
-        for context in reversed(error.contexts):
-            if (context, error.code) in _IN_CONTEXT:
-                return _IN_CONTEXT[context, error.code]
+        for (context, code), meaning in _IN_CONTEXT.items():
+            if context in error.contexts and code == error.code:
+                return meaning
         if error.code in _BY_CODE:
             return _BY_CODE[error.code]
     return _BY_EXIT.get(exit_code, Meaning("wsl_failed"))

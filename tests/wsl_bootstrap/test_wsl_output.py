@@ -88,7 +88,7 @@ def test_exit_codes(returncode: int, output: str, end: Exit) -> None:
         ),
         ("Wsl/Service/CreateInstance/CreateVm/HCS/ERROR_NOT_SUPPORTED", -1, "virtualization_off", False),
         ("Wsl/Service/CreateInstance/CreateVm/HCS/ERROR_FILE_NOT_FOUND", -1, "wsl_package_broken", False),
-        ("Wsl/Service/CreateInstance/MountVhd/HCS/ERROR_FILE_NOT_FOUND", -1, "wsl_package_broken", False),
+        ("Wsl/Service/CreateInstance/MountVhd/HCS/ERROR_FILE_NOT_FOUND", -1, "distro_disk_missing", False),
         ("Wsl/Service/CreateInstance/MountVhd/ERROR_FILE_NOT_FOUND", -1, "distro_disk_missing", False),
         ("Wsl/Service/ERROR_FILE_NOT_FOUND", -1, "wsl_failed", False),
         ("Wsl/Service/E_UNEXPECTED", -1, "vm_crashed", False),
