@@ -12,6 +12,7 @@ from trainer.commands import (
     convert,
     data,
     doctor,
+    estimate,
     evaluate,
     export_adapter,
     generate,
@@ -24,7 +25,9 @@ from trainer.commands import (
 from trainer.commands.output import EXIT_BAD_INPUT, EXIT_FAILED, missing_package, print_error
 from trainer.contract.errors import AppError, InputError
 
-COMMANDS = (inspect, models, convert, data, train, evaluate, merge, export_adapter, generate, serve, doctor)
+COMMANDS = (
+    inspect, models, convert, data, estimate, train, evaluate, merge, export_adapter, generate, serve, doctor,
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
