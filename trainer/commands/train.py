@@ -26,6 +26,7 @@ from trainer.contract.events import EventWriter
 from trainer.contract.folders import cache_folder
 from trainer.contract.params import DEAD_SWITCHES, PARAMS, Param, TrainParams, check
 from trainer.contract.run_folder import RunFolder
+from trainer.contract.runner_config import read_runner_config
 from trainer.contract.texts import text
 from trainer.training.failure import fail
 
@@ -43,6 +44,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--run-dir", required=True, type=Path, metavar="R", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
+    parser.add_argument(
+        "--runner-config",
+        type=Path,
+        metavar="FILE",
+        help="RWKV-Runner's config.json; flags go before it",
+    )
     parser.add_argument("--check", action="store_true", help="only check the parameters")
     for param in PARAMS.values():
         add_flag(parser, param)
@@ -74,7 +81,8 @@ def _shown(value: Any) -> str:
 
 def given_values(args: argparse.Namespace) -> dict[str, Any]:
     """The parameters that the command line names."""
-    values: dict[str, Any] = {}
+    config = getattr(args, "runner_config", None)
+    values: dict[str, Any] = {} if config is None else read_runner_config(config)
     for name, value in vars(args).items():
         if name in PARAMS:
             values[name] = (

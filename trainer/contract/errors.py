@@ -21,6 +21,7 @@ CODES: dict[str, Severity] = {
     "param_choice": "error",
     "param_unknown": "error",
     "param_conflict": "error",
+    "runner_config_unreadable": "error",  # path, reason
     "advice_above": "advice",
     "advice_below": "advice",
     "dead_switch": "warning",
