@@ -17,9 +17,9 @@ CONFIG: dict[str, Any] = {
     "loraFinetuneParams": {
         "baseModel": "RWKV-7.pth", "ctxLen": 2048, "epochSteps": 200, "epochCount": 20, "epochBegin": 0,
         "epochSave": 2, "microBsz": 1, "accumGradBatches": 8, "preFfn": False, "headQk": True,
-        "lrInit": "5e-5", "lrFinal": "1e-5", "warmupSteps": 0, "beta1": 0.9, "beta2": 0.999, "adamEps": "1e-8",
-        "devices": 1, "precision": "bf16", "gradCp": False, "loraR": 64, "loraAlpha": 192, "loraLoad": "",
-        "loraDropout": 0.01,
+        "lrInit": "5e-5", "lrFinal": "1e-5", "warmupSteps": 0, "beta1": 0.9, "beta2": 0.999,
+        "adamEps": "1e-8", "devices": 1, "precision": "bf16", "gradCp": False, "loraR": 64, "loraAlpha": 192,
+        "loraLoad": "", "loraDropout": 0.01,
     },
 }  # fmt: skip
 
