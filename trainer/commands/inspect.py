@@ -45,10 +45,11 @@ def describe(path: Path) -> dict[str, Any]:
         InputError: the file can't be read, or is neither.
     """
     from trainer.adapters.files import describe_adapter, open_adapter
+    from trainer.adapters.foreign.peft_folder import CONFIG_NAME
     from trainer.models.checkpoint import open_checkpoint
     from trainer.models.spec import detect_file
 
-    if path.is_dir():
+    if path.is_dir() or path.name == CONFIG_NAME:
         return _describe_adapter(open_adapter(path))
     file = open_checkpoint(path)
     try:

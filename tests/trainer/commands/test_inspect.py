@@ -54,6 +54,27 @@ def test_adapters_are_described(
     assert (slim["writer"], slim["r"], slim["alpha"], slim["base"]) == ("slim", 3, None, None)
 
 
+def test_other_tools_adapters_and_states_are_named(
+    tmp_path: Path, make_checkpoint: Any, make_adapter: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_checkpoint(tmp_path / "m.pth")
+    make_adapter(tmp_path / "slim.pth", tmp_path / "m.pth", r=3, with_meta=False, full=())
+    tensors = torch.load(tmp_path / "slim.pth", weights_only=True)
+    folder = tmp_path / "peft"
+    folder.mkdir()
+    torch.save({f"base_model.model.{n}.weight": t for n, t in tensors.items()}, folder / "adapter_model.bin")
+    config = folder / "adapter_config.json"
+    config.write_text(json.dumps({"peft_type": "LORA", "lora_alpha": 7}), encoding="utf-8")
+    for path in (folder, config, folder / "adapter_model.bin"):
+        found = inspected(path, capsys)
+        assert (found["writer"], found["r"], found["alpha"]) == ("peft", 3, 7.0)
+        assert found["recognised"]["code"] == "adapter_is_peft"
+    torch.save({"blocks.0.att.time_state": torch.zeros(2, 32, 32)}, tmp_path / "state.pth")
+    assert (inspected(tmp_path / "state.pth", capsys)["method"]) == "state"
+    assert main(["inspect", str(tmp_path / "slim.pth")]) == 0
+    assert capsys.readouterr().out.startswith("Recognised: a LoRA as RWKV-Runner, RWKV-LM-LoRA and RWKV-PEFT")
+
+
 def test_people_get_lines(tmp_path: Path, make_checkpoint: Any, capsys: pytest.CaptureFixture[str]) -> None:
     make_checkpoint(tmp_path / "m.pth")
     assert main(["inspect", str(tmp_path / "m.pth")]) == 0
