@@ -194,7 +194,7 @@ def _namespaces(pid: int) -> list[int] | None:
     try:
         return [os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY) for name in ("uts", "ipc", "pid", "mnt")]
     except OSError:
-        return None  # noqa: PERF401 - those that were opened are closed
+        return None
 
 
 def _started(pid: int) -> str | None:

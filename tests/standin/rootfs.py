@@ -76,4 +76,4 @@ def pip_binds() -> list[str]:
 
 
 if __name__ == "__main__":
-    print(debian())
+    sys.stdout.write(f"{debian()}\n")
