@@ -96,7 +96,7 @@ def test_a_disk_that_is_gone_is_told_as_that(computer: Callable[..., Any]) -> No
 
 def test_a_session_of_its_own_outlives_wsl_exe_until_the_distribution_ends(trains: Any) -> None:
     seconds = odd_seconds()
-    wsl = trains.start(*INSIDE, "bash", "-c", f"setsid sleep {seconds} & echo up; wait")
+    wsl = trains.start(*INSIDE, "bash", "-c", f"setsid sh -c 'echo up; exec sleep {seconds}' & wait")
     with wsl:
         assert wsl.stdout.readline() == b"up\n"
         wsl.send_signal(signal.SIGKILL)
@@ -129,7 +129,9 @@ def test_a_command_holds_the_distribution_up_and_its_end_lets_it_fall_asleep(tra
     seconds = odd_seconds()
     with trains.start(*INSIDE, "sh", "-c", "echo up; read -r line") as wsl:
         assert wsl.stdout.readline() == b"up\n"
-        trains.wsl(*INSIDE, "setsid", "-f", "sleep", seconds)
+        # Only once it has its session does the end of the call not hang up on it.
+        script = "setsid sh -c 'touch /tmp/$0; exec sleep $0' & until [ -e /tmp/$0 ]; do sleep .1; done"
+        trains.wsl(*INSIDE, "sh", "-c", script.replace("$0", seconds))
         time.sleep(2.0)
         assert is_running(seconds)
         wsl.stdin.close()
