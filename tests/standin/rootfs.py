@@ -65,6 +65,8 @@ def pip_binds() -> list[str]:
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     ).stdout
     named = re.findall(r"(?:file://)?(/[^\s'\",]+)", told)
+    # An index in a folder points to files beside itself.
+    named = [str(Path(path).parent) if Path(path).name == "simple" else path for path in named]
     files = [
         "/etc/pip.conf",
         "/etc/xdg/pip",
