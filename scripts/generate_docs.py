@@ -87,7 +87,10 @@ def values(param: Param) -> str:
     if param.choices:
         listed = ", ".join(f"`{choice}`" for choice in param.choices)
         return f"any of {listed}" if param.kind == "multi" else listed
-    if (words := {"path": "path", "bool": "on, off", "lines": "lines of text"}.get(param.kind)) is not None:
+    words = {
+        "path": "path", "bool": "on, off", "lines": "lines of text", "weighted_paths": "lines of path=weight",
+    }.get(param.kind)  # fmt: skip
+    if words is not None:
         return words
     allowed = f"{range_of(param)} {param.unit}".strip()
     if param.warn_above is not None:

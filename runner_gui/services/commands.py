@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import trainer
-from trainer.contract.params import PARAMS, TrainParams
+from trainer.contract.params import PARAMS, TrainParams, with_paths
 from wsl_bootstrap.jobs.job import JobEnd, WslJob, job_end
 
 # How the command that is built will know a file.
@@ -70,23 +70,21 @@ def train_args(params: TrainParams, run_dir: Path, name: Naming = absolute) -> l
     Values are joined to their flags by "=", so that none of them is taken for a flag itself.
     """
     args = ["train", f"--run-dir={name(run_dir)}"]
-    for param, value in params.as_json().items():
-        args += _flag(param, value, name)
+    for param, value in with_paths(params.as_json(), lambda path: name(Path(path))).items():
+        args += _flag(param, value)
     return args
 
 
-def _flag(param_name: str, value: Any, name: Naming) -> list[str]:
+def _flag(param_name: str, value: Any) -> list[str]:
     param = PARAMS[param_name]
     if value is None:
         return []
     if param.kind == "bool":
         return [param.flag if value else "--no-" + param.flag.removeprefix("--")]
-    if param.kind == "lines":
+    if param.kind in ("lines", "weighted_paths"):
         return [f"--{_singular(param_name)}={line}" for line in value]
     if param.kind == "multi":
         return [f"{param.flag}={','.join(value)}"]
-    if param.kind == "path":
-        return [f"{param.flag}={name(Path(value))}"]
     return [f"{param.flag}={value!r}" if isinstance(value, float) else f"{param.flag}={value}"]
 
 
@@ -117,7 +115,7 @@ def convert_args(
 
 def render_args(values: Mapping[str, Any]) -> list[str]:
     """How records become documents, as flags."""
-    return [flag for param in ("data_columns", "think") for flag in _flag(param, values[param], absolute)]
+    return [flag for param in ("data_columns", "think") for flag in _flag(param, values[param])]
 
 
 def report_args(values: Mapping[str, Any], cache: Path) -> list[str]:
@@ -127,12 +125,13 @@ def report_args(values: Mapping[str, Any], cache: Path) -> list[str]:
         values: parameter name -> value.
     """
     args = ["data", "report", "--json", f"--cache={absolute(cache)}"]
+    values = with_paths(values, absolute)
     for param_name, param in PARAMS.items():
         if param_name != "data" and (
             param.group in ("data", "length") or param_name in ("devices", "num_nodes")
         ):
-            args += _flag(param_name, values[param_name], absolute)
-    return [*args, absolute(values["data"])]
+            args += _flag(param_name, values[param_name])
+    return [*args, values["data"]]
 
 
 def merge_args(

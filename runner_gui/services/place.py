@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from runner_gui.services import commands
 from runner_gui.services.commands import CACHE_VARIABLE, EVENTS_VARIABLE, Command, Naming
-from trainer.contract.params import PARAMS
+from trainer.contract.params import with_paths
 from trainer.contract.run_folder import RunFolder
 from wsl_bootstrap.cancel import CancelToken
 from wsl_bootstrap.environment import Environment
@@ -90,19 +90,19 @@ class Place(Protocol):
 
 def originals(place: Place, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's parameters with the files of this computer, for the form and for going on."""
-    return {
-        name: str(place.original(value)) if _is_path(name) and value else value
-        for name, value in params.items()
-    }
+    return with_paths(params, lambda path: str(place.original(path)))
 
 
 def files_of(params: Mapping[str, Any]) -> list[Path]:
     """Return the files that parameters name."""
-    return [Path(value) for name, value in params.items() if _is_path(name) and value]
+    found: list[Path] = []
 
+    def note(path: str) -> str:
+        found.append(Path(path))
+        return path
 
-def _is_path(name: str) -> bool:
-    return name in PARAMS and PARAMS[name].kind == "path"
+    with_paths(params, note)
+    return found
 
 
 class Here:

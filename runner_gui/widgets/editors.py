@@ -306,6 +306,6 @@ def make_editor(param: Param, suggestions: Callable[[], list[str]]) -> Editor:
         return RateEditor(param)
     kinds: dict[str, type[Editor]] = {
         "int": IntEditor, "float": FloatEditor, "bool": BoolEditor, "choice": ChoiceEditor,
-        "multi": MultiEditor, "text": TextEditor, "lines": LinesEditor,
+        "multi": MultiEditor, "text": TextEditor, "lines": LinesEditor, "weighted_paths": LinesEditor,
     }  # fmt: skip
     return kinds[param.kind](param)  # type: ignore[call-arg]

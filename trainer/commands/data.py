@@ -60,14 +60,17 @@ def _report(args: argparse.Namespace, params: TrainParams, reports: Reports) -> 
     from trainer.data.tokenizers import load_tokenizer
 
     vocab = None if params.vocab is None else Path(params.vocab)
-    prefix = ensure_converted(
-        args.file,
-        vocab,
-        args.vocab_size,
-        args.cache or default_cache(),
-        reports.progress,
-        reports.problem,
-        RenderOptions.make(params.data_columns, params.think),
+    prefix, *mixed = (
+        ensure_converted(
+            Path(path),
+            vocab,
+            args.vocab_size,
+            args.cache or default_cache(),
+            reports.progress,
+            reports.problem,
+            RenderOptions.make(params.data_columns, params.think),
+        )
+        for path in (args.file, *(path for path, _ in params.mixed_sources))
     )
     is_binidx = binidx_prefix(args.file) is not None
     formats = ["binidx"] if is_binidx else sorted({file.format for file in open_source(args.file).files})
@@ -79,32 +82,28 @@ def _report(args: argparse.Namespace, params: TrainParams, reports: Reports) -> 
         "formats": formats,
         **describe(reader, tokenizer if fits else None, params.ctx_len),
         "ctx_len": params.ctx_len,
-        "plan": _plan(reader, params, reports),
+        "plan": _plan(reader, mixed, params, reports),
     }
 
 
-def _plan(reader: Any, params: TrainParams, reports: Reports) -> dict[str, Any] | None:
+def _plan(reader: Any, mixed: list[Path], params: TrainParams, reports: Reports) -> dict[str, Any] | None:
     """Rows, steps and passes over the data; None where nothing can be learned from it as it is set."""
-    from trainer.data.packing import PackedRows
+    from trainer.data.mixing import mix_in, pack, rows_per_pass
     from trainer.data.sampling import split_documents
     from trainer.training.schedule import StepPlan
 
     documents, held_back = split_documents(len(reader), params.val_fraction, params.seed)
     try:
-        rows = PackedRows(
-            reader,
-            documents,
-            ctx_len=params.ctx_len,
-            packing=params.packing,
-            loss_mask=params.loss_mask,
-            whole=params.infctx,
-        )
+        rows = pack(reader, documents, params)
+        others = mix_in(mixed, len(rows), params)
     except InputError as error:
         reports.problem(error.problem)
         return None
-    plan = StepPlan.make(params, len(rows), params.devices * params.num_nodes)
+    n_rows = rows_per_pass(len(rows), others)
+    plan = StepPlan.make(params, n_rows, params.devices * params.num_nodes)
     return {
         "rows": plan.rows,
+        "mixed_rows": plan.rows - len(rows),
         "counted_tokens": rows.counted_tokens,
         "validation_documents": int(held_back.size),
         "steps_per_epoch": plan.steps_per_epoch,

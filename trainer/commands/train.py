@@ -66,9 +66,10 @@ def add_flag(parser: argparse.ArgumentParser, param: Param) -> None:
     ).replace("%", "%%")
     if param.kind == "bool":
         options["action"] = argparse.BooleanOptionalAction
-    elif param.kind == "lines":
-        flags = (param.flag, param.flag.removesuffix("s"))
-        parser.add_argument(*flags, action="append", metavar="TEXT", **options)
+    elif param.kind in ("lines", "weighted_paths"):
+        flags = dict.fromkeys((param.flag, param.flag.removesuffix("s")))
+        metavar = "TEXT" if param.kind == "lines" else "PATH=WEIGHT"
+        parser.add_argument(*flags, action="append", metavar=metavar, **options)
         return
     else:
         options["metavar"] = {"int": "N", "float": "X", "path": "PATH"}.get(param.kind, "VALUE")

@@ -19,6 +19,7 @@ CODES: dict[str, Severity] = {
     "param_below": "error",
     "param_above": "error",
     "param_choice": "error",
+    "param_weighted_path": "error",
     "param_unknown": "error",
     "param_conflict": "error",
     "runner_config_unreadable": "error",  # path, reason

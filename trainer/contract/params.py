@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from trainer.contract.errors import ParameterError, Problem
 
-Kind = Literal["path", "int", "float", "bool", "choice", "multi", "text", "lines"]
+Kind = Literal["path", "int", "float", "bool", "choice", "multi", "text", "lines", "weighted_paths"]
 Level = Literal["basic", "advanced"]
 GROUPS = ("model", "data", "length", "learning", "lora", "checks", "device")
 LORA_PARTS = ("att", "ffn", "time", "ln", "time_lora", "emb", "head")
 # Switches of old trainers that no current model has; accepted from imported settings and kept off.
 DEAD_SWITCHES = ("pre_ffn", "head_qk")
+MAX_WEIGHT = 100.0
 
 
 def _p(
@@ -49,6 +50,23 @@ def _p(
     return Field(default, json_schema_extra=extra, **bounds)
 
 
+def weighted_path(line: str) -> tuple[str, float]:
+    """Divide PATH=WEIGHT; the path may hold equals signs itself.
+
+    Raises:
+        ValueError: it is no such line, or the weight is not above 0 and at most `MAX_WEIGHT`.
+    """
+    path, _, weight = line.rpartition("=")
+    if not path.strip() or not 0 < float(weight) <= MAX_WEIGHT:
+        raise ValueError(line)
+    return path, float(weight)
+
+
+def _is_weighted_path(line: str) -> str:
+    weighted_path(line)
+    return line
+
+
 class TrainParams(BaseModel):
     """Every parameter of a training run. Build it through `check`, which reports all problems at once."""
 
@@ -58,6 +76,9 @@ class TrainParams(BaseModel):
     lora_load: str | None = _p(None, kind="path", group="model", level="basic")
     lora_resize: bool = _p(False, kind="bool", group="model")
     data: str = _p(kind="path", group="data", level="basic", min_length=1)
+    mix_data: tuple[Annotated[str, AfterValidator(_is_weighted_path)], ...] = _p(
+        (), kind="weighted_paths", group="data"
+    )
     vocab: str | None = _p(None, kind="path", group="data")
     loss_mask: Literal["all", "assistant"] = _p(
         "all", kind="choice", group="data", level="basic", choices=("all", "assistant")
@@ -138,6 +159,11 @@ class TrainParams(BaseModel):
         """The alpha whose alpha / r is the scale that was asked for: rsLoRA's is lora_alpha / √r."""
         return self.lora_alpha * math.sqrt(self.lora_r) if self.lora_rs else self.lora_alpha
 
+    @property
+    def mixed_sources(self) -> tuple[tuple[str, float], ...]:
+        """Path and weight of each data that is mixed in."""
+        return tuple(weighted_path(line) for line in self.mix_data)
+
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
 
@@ -215,6 +241,7 @@ _PYDANTIC_CODES = {
     "less_than_equal": "param_above",
     "less_than": "param_above",
     "literal_error": "param_choice",
+    "value_error": "param_weighted_path",
 }
 
 
@@ -239,6 +266,25 @@ def _problem(error: Mapping[str, Any], values: Mapping[str, Any]) -> Problem:
     elif code == "param_type":
         args["kind"] = param.kind
     return Problem(code, args, name)
+
+
+def with_paths(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    """Parameters with every path in them renamed; what is not as the table wants it stays as it is."""
+
+    def renamed(name: str, value: Any) -> Any:
+        kind = PARAMS[name].kind if name in PARAMS and value else None
+        if kind == "path":
+            return rename(value)
+        if kind == "weighted_paths":
+            return [_renamed_line(line, rename) for line in value]
+        return value
+
+    return {name: renamed(name, value) for name, value in values.items()}
+
+
+def _renamed_line(line: str, rename: Callable[[str], str]) -> str:
+    path, equals, weight = line.rpartition("=")
+    return rename(path) + equals + weight if path else line
 
 
 def _conflicts(params: TrainParams) -> list[Problem]:

@@ -52,6 +52,7 @@ class RunRecord(BaseModel):
     data_sha256: str
     data_tokens: int
     data_documents: int
+    mixed_sha256: tuple[str, ...] = ()
     total_steps: int
     versions: dict[str, str]
     machine: dict[str, Any]

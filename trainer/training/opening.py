@@ -15,7 +15,7 @@ from trainer.adapters.files import Adapter, check_fits, open_adapter, read_adapt
 from trainer.adapters.resize import resized
 from trainer.contract.errors import AppError, InputError, Problem
 from trainer.contract.events import EventWriter
-from trainer.contract.params import PARAMS, TrainParams
+from trainer.contract.params import TrainParams, with_paths
 from trainer.contract.run_folder import Checkpoint, RunFolder, RunRecord
 from trainer.data.binidx import BinidxReader, part
 from trainer.data.cache import ensure_converted
@@ -80,20 +80,25 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
         raise InputError("model_method", path=str(base_path), generation=spec.generation, method="state")
     adapter = None if params.lora_load is None else _adapter_to_go_on(params.lora_load, base, params, events)
     events.write("phase", name="reading_data")
-    prefix = ensure_converted(
-        Path(params.data),
-        None if params.vocab is None else Path(params.vocab),
-        spec.vocab_size,
-        request.cache,
-        lambda done, total: events.write("progress", what="convert", done=done, total=total, unit="bytes"),
-        lambda problem: events.write("warning", code=problem.code, args=dict(problem.args)),
-        RenderOptions.make(params.data_columns, params.think),
+    prefix, *mixed = (
+        ensure_converted(
+            Path(path),
+            None if params.vocab is None else Path(params.vocab),
+            spec.vocab_size,
+            request.cache,
+            lambda done, total: events.write(
+                "progress", what="convert", done=done, total=total, unit="bytes"
+            ),
+            lambda problem: _warn(events, problem),
+            RenderOptions.make(params.data_columns, params.think),
+        )
+        for path in (params.data, *(path for path, _ in params.mixed_sources))
     )
-    data = open_data(prefix, params, spec.vocab_size)
-    plan = StepPlan.make(params, len(data.rows), world_size(params))
+    data = open_data(prefix, params, spec.vocab_size, mixed)
+    plan = StepPlan.make(params, data.rows_per_pass, world_size(params))
     resume = None
     if record is not None:
-        _check_unchanged(record, base, data)
+        _check_unchanged(record, params, base, data)
         resume = _last_whole_checkpoint(request.run, events)
     return Opened(params, device, base, spec, adapter, data, prefix, plan, record, resume)
 
@@ -118,11 +123,15 @@ def _warn(events: EventWriter, problem: Problem) -> None:
     events.write("warning", code=problem.code, args=dict(problem.args))
 
 
-def _check_unchanged(record: RunRecord, base: CheckpointFile, data: RunData) -> None:
+def _check_unchanged(record: RunRecord, params: TrainParams, base: CheckpointFile, data: RunData) -> None:
     if base.sha256() != record.base_sha256:
         raise InputError("base_changed", path=str(base.path))
     if data_sha256(data.reader) != record.data_sha256:
         raise InputError("data_changed", path=record.data_name)
+    hashes = zip(params.mixed_sources, data.mixed, record.mixed_sha256, strict=True)
+    for (path, _), source, recorded in hashes:
+        if data_sha256(source.reader) != recorded:
+            raise InputError("data_changed", path=path)
 
 
 def _last_whole_checkpoint(run: RunFolder, events: EventWriter) -> tuple[Checkpoint, ResumeState] | None:
@@ -153,6 +162,7 @@ def new_record(request: RunRequest, opened: Opened) -> RunRecord:
         data_sha256=data_sha256(opened.data.reader),
         data_tokens=opened.data.reader.tokens,
         data_documents=len(opened.data.reader),
+        mixed_sha256=tuple(data_sha256(source.reader) for source in opened.data.mixed),
         total_steps=opened.plan.total_steps,
         versions=versions(),
         machine={"system": platform.platform(), "devices": describe_devices(opened.device.kind)},
@@ -162,8 +172,7 @@ def new_record(request: RunRequest, opened: Opened) -> RunRecord:
 
 def _with_whole_paths(params: TrainParams) -> TrainParams:
     """The parameters as they can be used from any folder, for a resume."""
-    names = [name for name, param in PARAMS.items() if param.kind == "path" and getattr(params, name)]
-    return params.model_copy(update={name: str(Path(getattr(params, name)).resolve()) for name in names})
+    return TrainParams.model_validate(with_paths(params.as_json(), lambda path: str(Path(path).resolve())))
 
 
 def data_sha256(reader: BinidxReader) -> str:

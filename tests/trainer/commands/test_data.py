@@ -48,6 +48,19 @@ def test_a_table_with_chosen_columns(tmp_path: Path, data: Path) -> None:
     assert "« answer| 0|∎»" in again.stdout.decode()
 
 
+def test_the_plan_counts_what_is_mixed_in(tmp_path: Path) -> None:
+    for name, n in (("a", 20), ("b", 3)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(f'{{"text": "line {i}"}}\n' for i in range(n)))
+    flags = ["--no-packing", "--epoch-steps=0", "--epoch-count=2", "--accumulate-grad-batches=5"]
+    done = _report(
+        tmp_path / "a.jsonl", "--cache", tmp_path / "c", *flags, f"--mix-data={tmp_path / 'b.jsonl'}=0.25",
+        "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    plan = json.loads(done.stdout.splitlines()[-1])["plan"]
+    assert (plan["rows"], plan["mixed_rows"], plan["total_steps"], plan["passes"]) == (25, 5, 10, 2.0)
+
+
 def test_without_columns_it_says_which_there_are(tmp_path: Path, data: Path) -> None:
     done = _report(data, "--cache", tmp_path / "c", "--json")
     assert done.returncode == 2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.contract.errors import ParameterError
-from trainer.contract.params import PARAMS, TrainParams, check, checked
+from trainer.contract.params import PARAMS, TrainParams, check, checked, with_paths
 
 NEEDED = {"base_model": "base.pth", "data": "data.jsonl"}
 NUMBERS = [p for p in PARAMS.values() if p.kind in ("int", "float")]
@@ -92,3 +92,21 @@ def test_any_values_give_parameters_or_errors(values: dict[str, object]) -> None
     params, problems = check(values)
     assert (params is None) == any(p.severity == "error" for p in problems)
     assert all(p.sentence("en") and p.sentence("zh_CN") for p in problems)
+
+
+def test_mixed_data_is_a_path_and_a_weight() -> None:
+    params = checked({**NEEDED, "mix_data": ["/a=b/c 数.jsonl=0.1", "D:\\x=2"]})
+    assert params.mixed_sources == (("/a=b/c 数.jsonl", 0.1), ("D:\\x", 2.0))
+    for wrong in ("a.jsonl", "=1", " =1", "a=", "a=0", "a=-1", "a=nan", "a=inf", "a=101", "a=much"):
+        _, problems = check({**NEEDED, "mix_data": ["b=1", wrong]})
+        assert [(p.code, p.param, p.args["value"]) for p in problems] == [
+            ("param_weighted_path", "mix_data", wrong)
+        ]
+
+
+def test_every_path_can_be_renamed() -> None:
+    values = {"data": "d", "vocab": None, "mix_data": ["a=b=1", "odd"], "seed": 1, "unknown": "x"}
+    assert with_paths(values, lambda path: f"/{path}") == values | {
+        "data": "/d",
+        "mix_data": ["/a=b=1", "odd"],
+    }

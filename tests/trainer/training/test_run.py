@@ -248,6 +248,47 @@ def test_changed_data_or_base_is_refused_and_nothing_is_touched(
     assert sorted(p.name for p in ran.folder.ckpt.iterdir()) == before
 
 
+@pytest.fixture
+def general(tmp_path: Path) -> Path:
+    path = tmp_path / "general = 一般.jsonl"
+    path.write_text("\n".join(json.dumps({"text": " ".join(WORDS[i:]) * 9}) for i in range(6)))
+    return path
+
+
+def test_mixed_data_is_trained_on_and_resumed_exactly_in_the_middle_of_an_epoch(
+    run_train: Run, general: Path
+) -> None:
+    values = {"mix_data": [f"{general}=0.5"], "lora_dropout": 0.2, "epoch_count": 3, "packing": False}
+    plain = run_train("plain", **values | {"mix_data": []})
+    straight = run_train("straight", **values)
+    assert plain.step == 3 * 24 // 4
+    assert straight.step == 3 * (24 + 12) // 4
+    record = straight.folder.read()
+    assert len(record.mixed_sha256) == 1
+    assert record.params["mix_data"] == [f"{general.resolve()}=0.5"]
+    assert record.total_steps == straight.step
+    first = run_train("broken", at={5: {"cmd": "stop", "save": True}}, **values)
+    assert (first.status, first.step) == ("stopped", 5)
+    last = run_train("broken", resume=True)
+    assert last.losses == straight.losses
+
+
+def test_mixed_data_that_changed_is_refused(run_train: Run, general: Path) -> None:
+    run_train(at={2: {"cmd": "stop", "save": True}}, mix_data=[f"{general}=0.5"])
+    general.write_text(general.read_text().replace("sea", "see"))
+    error = run_train(resume=True).error
+    assert (error.code, error.problem.args["path"]) == ("data_changed", str(general.resolve()))
+
+
+def test_mixed_data_that_is_missing_ends_the_run_before_it_begins(run_train: Run, tmp_path: Path) -> None:
+    ran = run_train(mix_data=[f"{tmp_path / 'none.jsonl'}=0.1"])
+    assert (ran.error.code, ran.error.problem.args["path"]) == (
+        "data_not_found",
+        str(tmp_path / "none.jsonl"),
+    )
+    assert (ran.folder.read(), ran.of("step")) == (None, [])
+
+
 def test_notes_say_what_will_not_be_as_asked(
     run_train: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
