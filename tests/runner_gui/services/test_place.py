@@ -149,7 +149,7 @@ def test_training_and_merging_run_inside_on_copies(
     pipeline = open_pipeline()
     assert isinstance(pipeline.place, InDistribution)
     heard = listen(pipeline)
-    given = params()
+    given = params(mix_data=(f"{params().data}=0.5",))
     pipeline.start(given)
     qtbot.waitUntil(lambda: bool(heard["ended"] or heard["failed"]), timeout=SECONDS)
     assert heard["failed"] == []
@@ -160,7 +160,9 @@ def test_training_and_merging_run_inside_on_copies(
     used = info.record.params
     assert used["base_model"].startswith(f"{world.inside}/files/")
     assert used["data"].startswith(f"{world.inside}/files/")
+    assert used["mix_data"] == [f"{used['data']}=0.5"]
     assert originals(pipeline.place, used)["base_model"] == given.base_model
+    assert originals(pipeline.place, used)["mix_data"] == list(given.mix_data)
     assert (world.inside / "cache").is_dir()
     point = last_checkpoint(info.folder)
     assert point is not None
