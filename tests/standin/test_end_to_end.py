@@ -1,0 +1,112 @@
+"""From a bare Windows to a tuned model that answers: the programs that a person starts, on a played computer.
+
+What runs inside the distribution is real: apt, pip, PyTorch, the trainer. Takes some minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsl_bootstrap.hosts.windows_facts import ScriptedWindows
+
+PROJECT = Path(__file__).resolve().parents[2]
+NEEDS_RESTART = 4
+LIMIT_S = 1500
+
+pytestmark = pytest.mark.timeout(2 * LIMIT_S)
+
+
+class Person:
+    """Starts the programs of the project on a computer, and restarts it."""
+
+    def __init__(self, computer: Any, debian: Path) -> None:
+        self.computer = computer
+        script = json.loads(computer.file.read_text("utf-8"))
+        script["drives"]["D"] = str(PROJECT)
+        computer.file.write_text(json.dumps(script), "utf-8")
+        computer.set(images={"Ubuntu-24.04": str(debian)}, language="zh")
+
+    def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
+        env = {
+            **self.computer.env,
+            "PYTHONPATH": str(PROJECT),
+            "QT_QPA_PLATFORM": "offscreen",
+            "OMP_NUM_THREADS": "1",
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], env=env, cwd=PROJECT, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def set_up(self) -> subprocess.Popen[str]:
+        notes = self.computer.file.parent
+        choices = ("--journal", str(notes / "journal.json"), "--options", str(notes / "options.json"))
+        return self.start("wsl_bootstrap", "apply", "--yes", "--torch", "cpu", "--language", "en", *choices)
+
+    def ends(self, process: subprocess.Popen[str]) -> tuple[int, str]:
+        said, _ = process.communicate(timeout=LIMIT_S)
+        return process.returncode, said
+
+    def restart(self) -> None:
+        ScriptedWindows(self.computer.file).restart()
+
+
+@pytest.fixture
+def person(computer: Callable[..., Any], debian: Path) -> Iterator[Person]:
+    """Somebody with a Windows 11 on which no part of WSL is enabled."""
+    bare = computer(services=[], wsl_package=None)
+    yield Person(bare, debian)
+    bare.wsl("--unregister", "RwkvLoraRunner")
+
+
+def test_from_a_bare_windows_to_a_model_that_answers(person: Person) -> None:
+    code, said = person.ends(person.set_up())
+    assert code == NEEDS_RESTART, said
+    person.restart()
+    code, said = person.ends(person.set_up())
+    assert code == 0, said
+    begun = time.monotonic()
+    code, said = person.ends(person.set_up())
+    assert (code, time.monotonic() - begun < 60) == (0, True), said  # nothing is done twice
+    work = person.computer.drive / "Users" / "user" / "我的 work"
+    code, said = person.ends(person.start("runner_gui.headless", "--yes", "--work-dir", str(work)))
+    assert code == 0, said
+    assert said.count("\nyes") == 4, said
+    (run,) = (work / "runs").iterdir()
+    assert json.loads((run / "summary.json").read_text())["status"] == "completed"
+    (merged,) = (work / "models").glob("*.pth")
+    assert merged.stat().st_size > 30e6
+    calls = json.loads(person.computer.file.read_text("utf-8"))["standin"]["calls"]
+    assert any("-m trainer train" in call for call in calls)  # inside, not here
+
+
+def test_a_set_up_that_is_killed_again_and_again_is_gone_on_with(person: Person) -> None:
+    assert person.ends(person.set_up())[0] == NEEDS_RESTART
+    person.restart()
+    marks = ("Linux distribution: Working", "-m venv", "pip install", "pytorch-lightning")
+    for mark in marks:
+        process = person.set_up()
+        assert process.stdout is not None
+        said = ""
+        while mark not in said:
+            line = process.stdout.readline()
+            assert line, said
+            # The plan that is agreed to names every command before one is run.
+            said = "" if "In all:" in line else said + line
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    code, said = person.ends(person.set_up())
+    assert code == 0, said
+    names = [one["name"] for one in person.computer.facts()["distributions"]]
+    assert names == ["RwkvLoraRunner"]
