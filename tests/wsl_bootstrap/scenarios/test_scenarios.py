@@ -234,13 +234,21 @@ TABLE = [
 @pytest.mark.parametrize(("language", "utf8"), [("en", True), ("zh", False)], ids=["en-utf8", "zh-utf16"])
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: case.name)
 def test_how_it_ends(
-    case: Row, language: str, utf8: bool, make_world: Callable[..., Any], tmp_path: Path
+    case: Row,
+    language: str,
+    utf8: bool,
+    make_world: Callable[..., Any],
+    tmp_path: Path,
+    record_property: Callable[[str, Any], None],
 ) -> None:
     world = _world(case, make_world, tmp_path, language=language, obeys_utf8=utf8)
     outcome = world.walk(case.presses)
     status = outcome.obstacle
     told = READY if status is None else f"{status.step_id}: {status.code.id if status.code else ''}"
     assert told == case.ends
+    record_property("scenario", case.name)
+    record_property("outcome", "ready" if status is None else status.state.value)
+    record_property("code", "" if status is None or status.code is None else status.code.id)
     if case.consents is not None:
         assert outcome.consents == case.consents
     assert (outcome.prompts, outcome.restarts) == (case.prompts, case.restarts)
@@ -254,10 +262,14 @@ def test_how_it_ends(
     "case", [case for case in TABLE if "build" not in case.facts], ids=lambda case: case.name
 )
 def test_it_ends_so_on_every_windows(
-    case: Row, system: dict[str, Any], make_world: Callable[..., Any], tmp_path: Path
+    case: Row,
+    system: dict[str, Any],
+    make_world: Callable[..., Any],
+    tmp_path: Path,
+    record_property: Callable[[str, Any], None],
 ) -> None:
     elsewhere = replace(case, facts={**system, **case.facts})
-    test_how_it_ends(elsewhere, "zh", True, make_world, tmp_path)
+    test_how_it_ends(elsewhere, "zh", True, make_world, tmp_path, record_property)
 
 
 # Every error of wsl.exe that is known, where it would be met: at the launch of a distribution that is there.
