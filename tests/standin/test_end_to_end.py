@@ -91,21 +91,35 @@ def test_from_a_bare_windows_to_a_model_that_answers(person: Person) -> None:
     assert any("-m trainer train" in call for call in calls)  # inside, not here
 
 
-def test_a_set_up_that_is_killed_again_and_again_is_gone_on_with(person: Person) -> None:
+BEFORE_RESTART = ("WSL feature: Working", "WSL feature: Verifying")
+AFTER_RESTART = tuple(
+    f"{step}: {state}"
+    for step in ("Linux distribution", "Python environment", "PyTorch and training packages", "Smoke test")
+    for state in ("Working", "Verifying")
+)
+
+
+def cut_off(person: Person, mark: str) -> None:
+    """Set up until this is said, then kill the program with all that it has started, and cut the power."""
+    process = person.set_up()
+    assert process.stdout is not None
+    for line in process.stdout:
+        if mark in line:
+            break
+    else:
+        pytest.fail(f"never came to {mark!r}")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    person.computer.wsl("--shutdown")
+
+
+def test_a_set_up_that_is_cut_off_at_every_transition_is_gone_on_with(person: Person) -> None:
+    for mark in BEFORE_RESTART:
+        cut_off(person, mark)
     assert person.ends(person.set_up())[0] == NEEDS_RESTART
     person.restart()
-    marks = ("Linux distribution: Working", "-m venv", "pip install", "pytorch-lightning")
-    for mark in marks:
-        process = person.set_up()
-        assert process.stdout is not None
-        said = ""
-        while mark not in said:
-            line = process.stdout.readline()
-            assert line, said
-            # The plan that is agreed to names every command before one is run.
-            said = "" if "In all:" in line else said + line
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    for mark in AFTER_RESTART:
+        cut_off(person, mark)
     code, said = person.ends(person.set_up())
     assert code == 0, said
     names = [one["name"] for one in person.computer.facts()["distributions"]]
