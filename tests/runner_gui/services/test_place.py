@@ -84,7 +84,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     python.parent.mkdir(parents=True)
     for path, text in (
         (made.folder / "wsl.exe", PLAYER.format(world=made.folder)),
-        (python, f'#!/bin/sh\nexec {sys.executable} "$@"\n'),
+        (python, f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'),
     ):
         path.write_text(text)
         path.chmod(0o755)
