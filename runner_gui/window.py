@@ -53,7 +53,7 @@ class MainWindow(QMainWindow):
         workspace.use_models_folder(settings.models_folder)
         self.pipeline = Pipeline(workspace, settings, self)
         self.train_page = TrainPage(workspace, settings, self.pipeline)
-        self.runs_page = RunsPage(self.train_page.store)
+        self.runs_page = RunsPage(self.train_page.runs.store)
         self.models_page = ModelsPage(workspace, settings.interpreter)
         self.environment_page = EnvironmentPage(self.pipeline)
         self.settings_page, self.about_page = SettingsPage(workspace, settings), AboutPage()
@@ -118,8 +118,10 @@ class MainWindow(QMainWindow):
         self.settings_page.theme_chosen.connect(self._on_theme)
         self.settings_page.models_folder_chosen.connect(self._on_models_folder)
         self.train_page.form_changed.connect(self._save_timer.start)
-        self.train_page.training_changed.connect(lambda _: self.retranslate())
+        self.train_page.runs.training_changed.connect(lambda _: self.retranslate())
         self.pipeline.run_ended.connect(self._on_run_ended)
+        self.train_page.restart_requested.connect(self.environment_page.ask_restart)
+        self.pipeline.busy_changed.connect(lambda _: self._save_timer.start())  # keeps what was asked for
         for page in (self.runs_page, self.models_page):
             self.pipeline.busy_changed.connect(page.set_busy)
         self.runs_page.open_requested.connect(self._open_run)
@@ -219,11 +221,11 @@ class MainWindow(QMainWindow):
 
     def _open_run(self, folder: RunFolder) -> None:
         self.show_page("train")
-        self.train_page.open_run(folder)
+        self.train_page.runs.open(folder)
 
     def _resume_run(self, folder: RunFolder) -> None:
         self.show_page("train")
-        self.train_page.resume_run(folder)
+        self.train_page.runs.resume(folder)
 
     def _clone_run(self, params: Mapping[str, Any]) -> None:
         self.show_page("train")

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed
 from runner_gui.model.form import FormState
 from runner_gui.model.readiness import Action, ReadinessFacts, next_action
-from runner_gui.model.run_store import RunInfo, RunStore
 from runner_gui.model.settings import Settings
 from runner_gui.model.workspace import MODEL_SUFFIXES, Workspace
 from runner_gui.pages.form_panel import FormPanel
-from runner_gui.pages.models_flow import ModelsFlow
-from runner_gui.pages.run_view import RunView
+from runner_gui.pages.train_room import TrainRoom
+from runner_gui.pages.train_runs import TrainRuns
 from runner_gui.services.data_report import DataReporter
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.place import originals
 from runner_gui.widgets import numbers_format as fmt
-from runner_gui.widgets.banner import Banner, BannerAction, Notice
-from runner_gui.widgets.data_panel import DataPanel
+from runner_gui.widgets.banner import Banner, Notice
 from runner_gui.widgets.dialogs import Question, stop_dialog
 from runner_gui.widgets.stepper import StepItem, Stepper
-from runner_gui.widgets.welcome import Welcome
-from trainer.contract.errors import Problem
-from trainer.contract.events import Event
 from trainer.contract.params import PARAMS
-from trainer.contract.run_folder import RunFolder
-from wsl_bootstrap.codes import Code
 
-LOG = logging.getLogger(__name__)
 WORK_KEYS = {
     "convert": "work.convert",
     "environment": "work.environment",
@@ -49,11 +40,11 @@ class TrainPage(QWidget):
 
     Signals:
         form_changed(): a parameter was changed, to be remembered.
-        training_changed(bool): a run began or ended.
+        restart_requested(): the button says that the computer has to be restarted, and was pressed.
     """
 
     form_changed = Signal()
-    training_changed = Signal(bool)
+    restart_requested = Signal()
 
     def __init__(
         self, workspace: Workspace, settings: Settings, pipeline: Pipeline, parent: QWidget | None = None
@@ -62,40 +53,31 @@ class TrainPage(QWidget):
         self.setObjectName("page")
         self.setAcceptDrops(True)
         self.workspace, self.settings, self.pipeline = workspace, settings, pipeline
-        self.store = RunStore(workspace.runs)
         self._demo = workspace.demo_params()
         self.form_state = FormState(self._demo, self)
         self._fill_form(settings.last_params)
-        self._resumable: RunInfo | None = None
         self._action = Action("train")
-        self._dialog: Question | None = None
         self.stepper, self.banner = Stepper(), Banner()
         self.panel = FormPanel(self.form_state, self._suggestions, advanced=settings.advanced_form)
         self.form, self.primary = self.panel.form, self.panel.primary
-        self.run_view, self.welcome = RunView(), Welcome()
-        self.data_panel, self.reporter = DataPanel(), DataReporter(workspace.cache / "data", self)
-        self.flow = ModelsFlow(self, pipeline, self.banner)
+        self.room = TrainRoom()
+        self.welcome, self.data_panel, self.run_view = (
+            self.room.welcome,
+            self.room.data_panel,
+            self.room.run_view,
+        )
+        self.reporter = DataReporter(workspace.cache / "data", self)
+        self.runs = TrainRuns(self, pipeline, self.room, self.banner)
+        self.flow = self.runs.flow
         self._lay_out()
         self._connect()
         self._show_steps()
-        self._show_action()
 
     def _lay_out(self) -> None:
-        self._right = QStackedWidget()
-        self._right.addWidget(self.welcome)
-        self._right.addWidget(self.data_panel)
-        # A banner on a small window leaves less room than the cards need: then they scroll.
-        self._run_room = QScrollArea()
-        self._run_room.setWidgetResizable(True)
-        self._run_room.setFrameShape(QScrollArea.Shape.NoFrame)
-        self._run_room.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.run_view.setObjectName("scroll_body")
-        self._run_room.setWidget(self.run_view)
-        self._right.addWidget(self._run_room)
         columns = QHBoxLayout()
         columns.setSpacing(12)
         columns.addWidget(self.panel)
-        columns.addWidget(self._right, 1)
+        columns.addWidget(self.room, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
         column.setSpacing(12)
@@ -108,24 +90,13 @@ class TrainPage(QWidget):
         self.panel.level_chosen.connect(self._on_level)
         self.form_state.value_changed.connect(self._on_form)
         self.form_state.problems_changed.connect(self._show_action)
-        pipeline, view = self.pipeline, self.run_view
-        pipeline.steps_changed.connect(self._show_steps)
-        pipeline.busy_changed.connect(self._on_busy)
-        pipeline.run_started.connect(self._on_run_started)
-        pipeline.event_received.connect(self._on_event)
-        pipeline.line_received.connect(view.log.append)
-        pipeline.step_line_received.connect(lambda _step, line: view.log.append(line))
-        pipeline.run_ended.connect(self._on_run_ended)
-        pipeline.warned.connect(lambda problem: self.banner.show_notice(Notice("warning", problem=problem)))
-        pipeline.failed.connect(self._on_failed)
-        pipeline.answering_changed.connect(self._on_answering)
-        view.card.save_requested.connect(pipeline.save_now)
-        view.card.pause_requested.connect(pipeline.pause)
-        view.card.resume_requested.connect(pipeline.unpause)
-        view.checkpoints.try_requested.connect(lambda path: self.flow.try_checkpoint(self._folder(), path))
-        view.checkpoints.merge_requested.connect(lambda path: self.flow.ask_merge(self._folder(), path))
-        view.checkpoints.continue_requested.connect(self._continue_from)
-        view.checkpoints.show_requested.connect(lambda path: self.flow.show_in_folder(Path(path)))
+        self.pipeline.steps_changed.connect(self._show_steps)
+        self.runs.changed.connect(self._on_runs_changed)
+        table = self.run_view.checkpoints
+        table.try_requested.connect(lambda path: self._with_run(self.flow.try_checkpoint, path))
+        table.merge_requested.connect(lambda path: self._with_run(self.flow.ask_merge, path))
+        table.continue_requested.connect(self._continue_from)
+        table.show_requested.connect(lambda path: self.flow.show_in_folder(Path(path)))
         reporter, data = self.reporter, self.data_panel
         reporter.started.connect(data.show_work)
         reporter.progressed.connect(data.show_progress)
@@ -136,87 +107,28 @@ class TrainPage(QWidget):
         data.ctx_len_chosen.connect(lambda n: self.form_state.set("ctx_len", n))
         language_changed.connect(self._show_steps)
 
-    # After the window is visible
-
     def load(self) -> None:
         """What may wait until the window is on the screen: the plot, the runs, the probes."""
         self.setFocus()
         self.run_view.chart.load()
+        self.pipeline.looked.connect(self._go_on, Qt.ConnectionType.SingleShotConnection)
         self.pipeline.refresh()
-        self.look_for_runs()
+        self.runs.look()
 
-    def look_for_runs(self) -> None:
-        """Attach to a run that goes on, offer to resume one that was cut off, or show the newest."""
-        if self.pipeline.is_busy:
+    def _go_on(self) -> None:
+        """Take up what a restart of the computer came between, once everything was looked at."""
+        todo = self.pipeline.interrupted_by_restart
+        if not todo or self.pipeline.is_busy:
             return
-        runs = self.store.runs()
-        running = next((info for info in runs if self._is_running(info)), None)
-        if running is not None:
-            self.banner.show_notice(Notice("info", "attached", {"name": running.folder.run_id}))
-            self.pipeline.attach(running.folder)
-        elif runs:
-            newest = runs[0]
-            self._show_run(newest.folder, newest.status)
-            point = newest.last_checkpoint() if newest.status == "interrupted" else None
-            if point is not None:
-                self._offer_resume(newest, point.meta.step)
-            elif newest.status == "stopped":
-                self.flow.offer_result(newest.folder, "stopped")
+        if todo == "train":
+            self._start()
+        else:
+            self.pipeline.set_up()
+        self.banner.show_notice(Notice("info", "after_restart"))
 
-    def open_run(self, folder: RunFolder) -> None:
-        """Show an earlier run, or attach to one that goes on; while this window trains, its own stays."""
-        if self.pipeline.is_busy:
-            return
-        info = self.store.get(folder.path)
-        if info is not None and self._is_running(info):
-            self.pipeline.attach(folder)
-        elif info is not None:
-            self.banner.dismiss()
-            self._show_run(folder, info.status)
-
-    def _is_running(self, info: RunInfo) -> bool:
-        return info.status == "running" or self.pipeline.place.is_held(info.folder)
-
-    def resume_run(self, folder: RunFolder) -> None:
-        """Go on with an earlier run."""
-        if not self.pipeline.is_busy:
-            self._resumable = None
-            self.banner.dismiss()
-            self.pipeline.resume(folder)
-
-    def take_params(self, params: Mapping[str, Any]) -> None:
-        """Put the parameters of an earlier run into the form; what the form does not know is left out."""
-        if self.pipeline.is_busy:
-            return
-        self._forget_resume()
-        self._fill_form(originals(self.pipeline.place, params))
-
-    def _fill_form(self, params: Mapping[str, Any]) -> None:
-        for name, value in params.items():
-            if name in self.form_state.values:
-                self.form_state.set(name, tuple(value) if isinstance(value, list) else value)
-
-    def _offer_resume(self, info: RunInfo, step: int) -> None:
-        self._resumable = info
-        actions = (
-            BannerAction("action.resume", self.press_primary, main=True),
-            BannerAction("action.start_new", self._forget_resume),
-        )
-        args = {"name": info.folder.run_id, "step": fmt.whole(step)}
-        self.banner.show_notice(Notice("warning", "interrupted", args, actions=actions))
-        self._show_action()
-
-    def _resumable_run(self) -> RunInfo | None:
-        """The run that is shown, if there is a checkpoint to go on from."""
-        folder = self.run_view.folder
-        info = self.store.get(folder.path) if folder is not None else None
-        return info if info is not None and info.last_checkpoint() is not None else None
-
-    def _forget_resume(self) -> None:
-        self._resumable = None
-        self.banner.dismiss()
-        self._right.setCurrentWidget(self.welcome)
-        self._show_action()
+    def show_log(self) -> None:
+        """Bring the log to the front."""
+        self.room.show_log()
 
     # The primary button
 
@@ -231,10 +143,11 @@ class TrainPage(QWidget):
             parameter_errors=len(errors),
             set_up_missing=missing,
             set_up_obstacle=obstacle,
+            restart_needed=self.pipeline.needs_restart,
             busy=self.pipeline.is_busy,
             training=self.pipeline.is_training,
             stopping=self.pipeline.is_stopping,
-            resumable=self._resumable is not None,
+            resumable=self.runs.can_resume,
         )
 
     def press_primary(self) -> None:
@@ -246,12 +159,12 @@ class TrainPage(QWidget):
             self._choose("base_model")
         elif action == "choose_data":
             self._choose("data")
+        elif action == "restart":
+            self.restart_requested.emit()
         elif action == "stop":
             self.ask_stop()
-        elif action == "resume" and self._resumable is not None:
-            info, self._resumable = self._resumable, None
-            self.banner.dismiss()
-            self.pipeline.resume(info.folder)
+        elif action == "resume":
+            self.runs.resume_shown()
         else:
             self._start()
 
@@ -262,11 +175,8 @@ class TrainPage(QWidget):
         self.settings.note_data(params.data)
         self.settings.note_model(params.base_model)
         self.form_changed.emit()
-        self.banner.dismiss()
         self.reporter.cancel()
-        self.run_view.log.clear()
-        self._right.setCurrentWidget(self._run_room)
-        self.run_view.show_work("work.starting")
+        self.runs.begin()
         self.pipeline.start(params)
 
     def ask_stop(self) -> Question | None:
@@ -280,7 +190,6 @@ class TrainPage(QWidget):
         dialog.answered.connect(self._on_stop_answer)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
-        self._dialog = dialog
         return dialog
 
     def _on_stop_answer(self, answer: str) -> None:
@@ -301,88 +210,6 @@ class TrainPage(QWidget):
         demo, values = self._demo, self.form_state.values
         self.welcome.set_demo(all(n in demo and values[n] == demo[n] for n in ("base_model", "data")))
 
-    # The run
-
-    def _folder(self) -> RunFolder:
-        assert self.run_view.folder is not None
-        return self.run_view.folder
-
-    def _show_run(self, folder: RunFolder, status: str) -> None:
-        self._right.setCurrentWidget(self._run_room)
-        self.run_view.show_run(folder, status)
-
-    def _on_run_started(self, path: str) -> None:
-        self._show_run(RunFolder(path), "running")
-        self._lock()
-        self._show_action()
-        self.training_changed.emit(True)
-
-    def _on_event(self, event: Event) -> None:
-        self.run_view.take_event(event)
-        if event.t == "hello":
-            self._lock()
-
-    def _on_run_ended(self, status: str) -> None:
-        self.run_view.set_status(status)
-        if status in ("killed", "interrupted"):
-            self._resumable = self._resumable_run()
-        self._lock()
-        self._show_action()
-        self.training_changed.emit(False)
-        if status in ("completed", "stopped"):
-            # The table is filled from the last events, which may still be on their way to the view.
-            QTimer.singleShot(300, self, lambda: self.flow.offer_result(self.run_view.folder, status))
-
-    def _on_busy(self, busy: bool) -> None:
-        if not busy and self.run_view.status == "working":
-            self.run_view.set_status("")
-            self._right.setCurrentWidget(self.welcome)
-        self.run_view.set_can_continue(not busy)
-        self._lock()
-        self._show_action()
-
-    def _on_failed(self, problem: Problem | Code, details: str) -> None:
-        if self.flow.take_failure(problem):
-            return
-        actions = [BannerAction("action.log", self.show_log)]
-        if self._resumable is not None:
-            actions.insert(0, BannerAction("action.resume", self.press_primary, main=True))
-            actions.append(BannerAction("action.start_new", self._forget_resume))
-        self.banner.show_notice(Notice("error", problem=problem, details=details, actions=actions))
-
-    def _on_answering(self, answering: bool) -> None:
-        if answering:
-            self.banner.dismiss()
-        else:
-            self.banner.show_notice(
-                Notice("warning", "silent", actions=(BannerAction("action.log", self.show_log),))
-            )
-
-    def _lock(self) -> None:
-        """While something is under way the form shows what it was started with."""
-        busy = self.pipeline.is_busy
-        record = None
-        if self.pipeline.is_training and self.pipeline.run_folder is not None:
-            info = self.store.get(self.pipeline.run_folder.path)
-            record = None if info is None else info.record.params
-        self.panel.freeze((record or dict(self.form_state.values)) if busy else None)
-
-    def _continue_from(self, path: str) -> None:
-        info = self.store.get(self._folder().path)
-        if info is not None:
-            self.form_state.set("base_model", info.record.params["base_model"])
-            self.form_state.set("lora_load", str(Path(path, "adapter.pth")))
-            self.form.reveal("lora_load")
-            self.banner.show_notice(Notice("info", "continue", {"step": fmt.whole(int(Path(path).name))}))
-
-    def show_log(self) -> None:
-        """Bring the log to the front."""
-        self._right.setCurrentWidget(self._run_room)
-        self.run_view.set_tab("log")
-        self.run_view.log.text.setFocus()
-
-    # The chain
-
     def _show_steps(self) -> None:
         items = []
         for view in self.pipeline.steps:
@@ -398,6 +225,40 @@ class TrainPage(QWidget):
         self._show_action()
 
     # The form
+
+    def take_params(self, params: Mapping[str, Any]) -> None:
+        """Put the parameters of an earlier run into the form; what the form does not know is left out."""
+        if not self.pipeline.is_busy:
+            self.runs.forget_resume()
+            self._fill_form(originals(self.pipeline.place, params))
+
+    def _fill_form(self, params: Mapping[str, Any]) -> None:
+        for name, value in params.items():
+            if name in self.form_state.values:
+                self.form_state.set(name, tuple(value) if isinstance(value, list) else value)
+
+    def _with_run(self, action: Any, path: str) -> None:
+        if self.run_view.folder is not None:
+            action(self.run_view.folder, path)
+
+    def _continue_from(self, path: str) -> None:
+        info = self.runs.shown
+        if info is not None:
+            self.form_state.set("base_model", info.record.params["base_model"])
+            self.form_state.set("lora_load", str(Path(path, "adapter.pth")))
+            self.form.reveal("lora_load")
+            self.banner.show_notice(Notice("info", "continue", {"step": fmt.whole(int(Path(path).name))}))
+
+    def _on_runs_changed(self) -> None:
+        """While something is under way the form shows what it was started with."""
+        values = None
+        if self.pipeline.is_busy:
+            values = dict(self.form_state.values)
+            folder = self.pipeline.run_folder if self.pipeline.is_training else None
+            if folder is not None and (info := self.runs.store.get(folder.path)) is not None:
+                values = info.record.params
+        self.panel.freeze(values)
+        self._show_action()
 
     def _suggestions(self, name: str) -> list[str]:
         if name == "base_model":
@@ -420,11 +281,11 @@ class TrainPage(QWidget):
 
     def _look_at_data(self, changed: str) -> None:
         """Report on data that is chosen, and again when what decides how it is read is changed."""
-        asked = changed == "data" or self._right.currentWidget() is self.data_panel
+        asked = changed == "data" or self.room.shows_data
         if not asked or PARAMS[changed].group not in ("data", "length") or self.pipeline.is_busy:
             return
         if self.form_state.values["data"]:
-            self._right.setCurrentWidget(self.data_panel)
+            self.room.show_data()
             self.reporter.ask(self.form_state.values)
 
     # Dropping files

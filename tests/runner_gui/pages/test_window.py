@@ -125,7 +125,7 @@ def test_the_running_page_is_not_cut_off_at_the_smallest_size(
     window.resize(1024, 700)
     page = window.train_page
     page.run_view.show_work("work.starting")
-    page._right.setCurrentWidget(page._run_room)
+    page.room.show_run()
     page.banner.show_notice(Notice("error", problem=Problem("oom_vram"), details="x"))
     point = CheckpointRow(160, "periodic", "ckpt/000160", 92_000_000, 2.168, 2.201, True)
     page.run_view.series.checkpoints = [point]
