@@ -14,7 +14,7 @@ from scripts.benchmarks.report import Row
 from scripts.benchmarks.timing import by_turns, in_child
 from trainer.data.convert import convert
 from trainer.data.tokenizers import WorldTokenizer, load_tokenizer
-from trainer.data.vocabulary import world_vocabulary_path
+from trainer.data.vocabulary import parse_vocabulary, world_vocabulary_path
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ("docs/*.md", "trainer/**/*.py", "runner_gui/i18n/*.json", "trainer/contract/texts/*.json")
@@ -36,8 +36,7 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
     small, large = (2, 4) if args.quick else (8, 80)
     few, many = _data(work / "few.jsonl", small), _data(work / "many.jsonl", large)
     ours = load_tokenizer(None)
-    assert isinstance(ours, WorldTokenizer)
-    theirs = _of_package_rwkv(ours)
+    theirs = _of_package_rwkv()
     cases: dict[str, Callable[[], object]] = {
         "ours": lambda: convert(few, work / "ours", ours),
         "rwkv": lambda: convert(few, work / "rwkv", theirs),
@@ -76,9 +75,10 @@ def _data(path: Path, megabytes: int) -> Path:
     raise AssertionError("cycle never ends")
 
 
-def _of_package_rwkv(ours: WorldTokenizer) -> WorldTokenizer:
+def _of_package_rwkv() -> WorldTokenizer:
+    path = world_vocabulary_path()
     with contextlib.redirect_stdout(io.StringIO()):
         from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
-        trie = TRIE_TOKENIZER(str(world_vocabulary_path()))
-    return WorldTokenizer(ours.name, ours.sha256, ours.vocab_size, trie.encode, ours._load)
+        trie = TRIE_TOKENIZER(str(path))
+    return WorldTokenizer(parse_vocabulary(path.read_bytes(), path), trie.encode)

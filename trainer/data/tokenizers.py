@@ -7,6 +7,7 @@ which the reference tokenizers raise. Here each of them counts as U+FFFD, in eve
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from trainer.contract.errors import InputError
+from trainer.data.greedy import GreedyEncoder, TrieEncoder
 from trainer.data.vocabulary import (
     WORLD_VOCAB_NAME,
     WORLD_VOCAB_SHA256,
@@ -25,6 +27,7 @@ from trainer.data.vocabulary import (
     vocabulary_sha256,
     world_vocabulary_path,
 )
+from trainer.kernels.native.build import NativeUnavailableError
 
 END_OF_DOCUMENT = 0
 # Rows of the embedding of Pile models: the ids of the 20B tokenizer, and the same padded.
@@ -32,13 +35,15 @@ PILE_VOCAB_SIZES = frozenset({50277, 50304})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd".encode()
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Tokens of a stretch of a document.
 
     Attributes:
-        ids: token ids, int64 [n].
+        ids: token ids, int32 [n].
         starts: makes int64 [n], the byte of the document's UTF-8 at which each token starts; it costs
             time, so it is called only where it is needed.
     """
@@ -73,61 +78,21 @@ def encodable(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-class GreedyEncoder:
-    """Greedy longest match on UTF-8 bytes, for vocabularies that the native tokenizer does not know.
-
-    Args:
-        tokens: bytes of each id; every single byte must be there.
-    """
-
-    def __init__(self, tokens: dict[int, bytes]) -> None:
-        self._ids = {token: token_id for token_id, token in tokens.items()}
-        lengths: dict[bytes, set[int]] = {}
-        for token in self._ids:
-            if len(token) > 1:
-                lengths.setdefault(token[:2], set()).add(len(token))
-        self._lengths = {start: sorted(found, reverse=True) for start, found in lengths.items()}
-
-    def __call__(self, text: str) -> list[int]:
-        source, ids, lengths = text.encode("utf-8"), self._ids, self._lengths
-        out: list[int] = []
-        position, end = 0, len(source)
-        while position < end:
-            for length in lengths.get(source[position : position + 2], ()):
-                # A slice over the end is shorter than `length`, and then it may equal a shorter token.
-                token_id = ids.get(source[position : position + length])
-                if token_id is not None and position + length <= end:
-                    break
-            else:
-                length = 1
-                token_id = ids[source[position : position + 1]]
-            out.append(token_id)
-            position += length
-        return out
-
-
 class WorldTokenizer:
     """Tokenizer of a vocabulary in the World format.
 
     Args:
         encoder: text without surrogates -> ids, by greedy longest match on bytes.
-        load: reads the byte table; called at the first decoding.
     """
 
     end_of_document = END_OF_DOCUMENT
 
-    def __init__(
-        self, name: str, sha256: str, vocab_size: int, encoder: Callable[[str], list[int]],
-        load: Callable[[], Vocabulary],
-    ) -> None:  # fmt: skip
-        self.name, self.sha256, self.vocab_size = name, sha256, vocab_size
+    def __init__(self, vocabulary: Vocabulary, encoder: Callable[[str], Sequence[int] | np.ndarray]) -> None:
+        self.name = "world" if vocabulary.is_world else "world-format"
+        self.sha256, self.vocab_size = vocabulary.sha256, vocabulary.size
         self._encoder = encoder
-        self._load = load
-
-    @cached_property
-    def _tokens(self) -> dict[int, bytes]:
         # Id 0 is no text; it is in no vocabulary file.
-        return {**self._load().tokens, self.end_of_document: b""}
+        self._tokens = {**vocabulary.tokens, self.end_of_document: b""}
 
     @cached_property
     def _lengths(self) -> np.ndarray:
@@ -137,7 +102,10 @@ class WorldTokenizer:
         return lengths
 
     def encode(self, text: str) -> list[int]:
-        return self._encoder(encodable(text))
+        return self._ids(encodable(text)).tolist()
+
+    def _ids(self, text: str) -> np.ndarray:
+        return np.asarray(self._encoder(text), dtype=np.int32)
 
     def encode_pieces(self, pieces: Iterable[str]) -> Iterator[Encoded]:
         """Tokenize a document that comes in pieces; the ids are those of the whole text."""
@@ -149,12 +117,12 @@ class WorldTokenizer:
                 offset += n_bytes
             text += encodable(piece)
         if text:
-            yield self._encoded(np.array(self._encoder(text), dtype=np.int64), offset)
+            yield self._encoded(self._ids(text), offset)
 
     def _settled(self, text: str) -> tuple[np.ndarray, int, str]:
         """The tokens that no later text can change, their bytes, and the text after them."""
         source = text.encode("utf-8")
-        ids = np.array(self._encoder(text), dtype=np.int64)
+        ids = self._ids(text)
         ends = np.cumsum(self._lengths[ids])
         # A match looks no further than the longest token, so those starting earlier are final.
         final = int(np.searchsorted(ends - self._lengths[ids], len(source) - self._lengths.max(), "right"))
@@ -216,7 +184,7 @@ class JsonTokenizer:
             text = encodable(piece)
             encoding = self._tokenizer.encode(text, add_special_tokens=False)
             yield Encoded(
-                np.array(encoding.ids, dtype=np.int64),
+                np.array(encoding.ids, dtype=np.int32),
                 lambda offset=offset, text=text, found=encoding: offset + _byte_starts(text, found.offsets),
             )
             offset += len(text.encode("utf-8"))
@@ -263,16 +231,21 @@ def load_tokenizer(vocab: Path | None, vocab_size: int | None = None) -> Tokeniz
         raise InputError("vocab_invalid", path=str(path), reason=error.strerror or str(error)) from error
     if raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
         return JsonTokenizer(raw, path)
-    if vocabulary_sha256(raw) == WORLD_VOCAB_SHA256 and (native := _native_world_encoder()) is not None:
-        return WorldTokenizer("world", WORLD_VOCAB_SHA256, 65530, native, lambda: parse_vocabulary(raw, path))
     vocabulary = parse_vocabulary(raw, path)
-    encoder = GreedyEncoder(vocabulary.tokens)
-    name = "world" if vocabulary.is_world else "world-format"
-    return WorldTokenizer(name, vocabulary.sha256, vocabulary.size, encoder, lambda: vocabulary)
+    return WorldTokenizer(vocabulary, _fastest_encoder(vocabulary))
 
 
-def _native_world_encoder() -> Callable[[str], list[int]] | None:
-    """The compiled encoder, if the vocabulary that its package carries is the standard one."""
+def _fastest_encoder(vocabulary: Vocabulary) -> Callable[[str], Sequence[int] | np.ndarray]:
+    """Ours in C where it can be compiled; else the package's in Rust, which knows one vocabulary only."""
+    try:
+        return TrieEncoder(vocabulary.tokens)
+    except NativeUnavailableError as error:
+        _LOG.info("tokenizing without the compiled trie: %s", error)
+    return (_rust_world_encoder() if vocabulary.is_world else None) or GreedyEncoder(vocabulary.tokens)
+
+
+def _rust_world_encoder() -> Callable[[str], list[int]] | None:
+    """The package's encoder, if the vocabulary that it carries is the standard one."""
     import pyrwkv_tokenizer
 
     own = Path(str(pyrwkv_tokenizer.__file__)).parent / WORLD_VOCAB_NAME

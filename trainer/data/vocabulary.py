@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ WORLD_VOCAB_NAME = "rwkv_vocab_v20230424.txt"
 # Of the file with "\n" line ends; the package `rwkv` ships the same lines with "\r\n".
 WORLD_VOCAB_SHA256 = "e6dee3d4e31b4d5c40ac99508ac6c701ceef4bed681bf2167ce9a908552bca89"
 MAX_TOKEN_ID = 2**31 - 1
+_PLAIN = re.compile(r"'[^'\\\n]*'|\"[^\"\\\n]*\"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,11 @@ def _parse_line(line: str, number: int, path: Path) -> tuple[int, bytes]:
     try:
         head, rest = line.split(" ", 1)
         literal, length = rest.rsplit(" ", 1)
-        token = ast.literal_eval(literal)
-        token = token.encode("utf-8") if isinstance(token, str) else token
+        if _PLAIN.fullmatch(literal):
+            token = literal[1:-1].encode("utf-8")  # nine of ten lines, twenty times as fast
+        else:
+            token = ast.literal_eval(literal)
+            token = token.encode("utf-8") if isinstance(token, str) else token
         if not isinstance(token, bytes) or len(token) != int(length) or not token:
             raise ValueError("length")
         token_id = int(head)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
 from trainer.contract.errors import InputError
-from trainer.data.tokenizers import GreedyEncoder, JsonTokenizer, WorldTokenizer, load_tokenizer
+from trainer.data import greedy, tokenizers
+from trainer.data.greedy import GreedyEncoder
+from trainer.data.tokenizers import JsonTokenizer, WorldTokenizer, load_tokenizer
 from trainer.data.vocabulary import (
     WORLD_VOCAB_NAME,
     WORLD_VOCAB_SHA256,
@@ -18,6 +21,7 @@ from trainer.data.vocabulary import (
     vocabulary_sha256,
     world_vocabulary_path,
 )
+from trainer.kernels.native import build
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +30,19 @@ def world():
 
 
 @pytest.fixture(scope="module")
+def rust():
+    encode = tokenizers._rust_world_encoder()
+    assert encode is not None
+    return encode
+
+
+@pytest.fixture(scope="module")
 def reference():
     return TRIE_TOKENIZER(str(world_vocabulary_path()))
 
 
 @pytest.fixture(scope="module")
-def greedy():
+def plain_encoder():
     path = world_vocabulary_path()
     return GreedyEncoder(parse_vocabulary(path.read_bytes(), path).tokens)
 
@@ -64,11 +75,12 @@ def test_known_ids(world) -> None:
 
 @settings(max_examples=300)
 @given(st.one_of(ANY_TEXT, TEMPLATE_TEXT))
-def test_ids_are_those_of_the_reference(world, reference, greedy, text: str) -> None:
+def test_ids_are_those_of_the_reference(world, reference, plain_encoder, rust, text: str) -> None:
     plain = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
     expected = reference.encode(plain)
     assert world.encode(text) == expected
-    assert greedy(plain) == expected
+    assert rust(plain) == expected
+    assert plain_encoder(plain) == expected
     assert world.decode(expected) == plain
 
 
@@ -76,6 +88,17 @@ def test_every_block_of_unicode(world, reference) -> None:
     codes = [c for c in range(0, 0x110000, 97) if not 0xD800 <= c < 0xE000]
     text = "".join(map(chr, codes))
     assert world.encode(text) == reference.encode(text)
+
+
+def test_without_a_compiler_the_ids_are_the_same(world, tmp_path: Path, monkeypatch, caplog) -> None:
+    text, own = "User: 你好\n\nAssistant: ok \ud800 " * 20, _tiny_vocab(tmp_path / "v.txt", {300: "ab"})
+    monkeypatch.setattr(build, "COMPILERS", ())
+    greedy._library.cache_clear()
+    with caplog.at_level(logging.INFO):
+        assert load_tokenizer(None).encode(text) == world.encode(text)
+        assert load_tokenizer(own).encode("abc") == [300, ord("c") + 1]
+    assert caplog.messages == ["tokenizing without the compiled trie: there is no C compiler"] * 2
+    greedy._library.cache_clear()
 
 
 def test_lone_surrogates_count_as_the_replacement_character(world) -> None:
