@@ -110,6 +110,7 @@ class Headless(QObject):
         pipeline.event_received.connect(self._on_event)
         pipeline.warned.connect(self._say_problem)
         pipeline.failed.connect(self._on_failed)
+        pipeline.restart_needed.connect(lambda problem: self._on_failed(problem, ""))
         pipeline.run_ended.connect(self._on_run_ended)
         pipeline.merged.connect(self._on_merged)
         pipeline.consent_needed.connect(self._on_consent)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ActionId = Literal["choose_model", "choose_data", "fix_parameters", "set_up", "train", "stop", "resume"]
+ActionId = Literal[
+    "choose_model", "choose_data", "fix_parameters", "set_up", "restart", "train", "stop", "resume"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,7 @@ class ReadinessFacts:
     `parameter_errors`: how many errors the form has, those two fields left out.
     `set_up_missing`: a set-up step before training is not fulfilled, but can be.
     `set_up_obstacle`: catalogue key of what only the person can change, if anything.
+    `restart_needed`: what set-up has changed shows after a restart of the computer.
     `busy`: the pipeline works; `training`: on a run that can be stopped; `stopping`: it was asked to.
     `resumable`: an interrupted run with a checkpoint is the one that is shown.
     """
@@ -25,6 +28,7 @@ class ReadinessFacts:
     parameter_errors: int = 0
     set_up_missing: bool = False
     set_up_obstacle: str | None = None
+    restart_needed: bool = False
     busy: bool = False
     training: bool = False
     stopping: bool = False
@@ -54,6 +58,8 @@ def next_action(facts: ReadinessFacts) -> Action:
         return Action("choose_data")
     if facts.parameter_errors:
         return Action("fix_parameters", False, "readiness.fix_parameters")
+    if facts.restart_needed:
+        return Action("restart")
     if facts.set_up_obstacle is not None:
         return Action("set_up", False, facts.set_up_obstacle)
     if facts.set_up_missing:

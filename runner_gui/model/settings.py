@@ -20,6 +20,7 @@ class Settings(BaseModel):
     """What the window remembers between starts.
 
     `interpreter` "" means the app's own Python, `models_folder` "" that of the work folder.
+    `asked_for` is the work that was begun last, to be gone on with where a restart came between.
     """
 
     model_config = ConfigDict(extra="ignore", validate_assignment=True)
@@ -34,6 +35,7 @@ class Settings(BaseModel):
     recent_models: list[str] = Field(default_factory=list)
     interpreter: str = ""
     models_folder: str = ""
+    asked_for: Literal["", "train", "set_up"] = ""
 
     def note_data(self, path: str) -> None:
         """Put a data path in front of the recent ones."""

@@ -107,6 +107,7 @@ class EnvironmentPage(QWidget):
         self.setup.line_received.connect(self._on_line)
         self.pipeline.busy_changed.connect(lambda _: self._show())
         self.pipeline.consent_needed.connect(self._on_consent)
+        self.pipeline.restart_needed.connect(lambda _: self.ask_restart())
         self.list.chosen.connect(self._on_chosen)
         self.detail.action_requested.connect(self._on_action)
         self.recheck.clicked.connect(self.pipeline.refresh)
@@ -152,7 +153,7 @@ class EnvironmentPage(QWidget):
         elif action == "recheck":
             self.pipeline.refresh()
         elif action == "restart":
-            self._ask(Question("restart", ("now", "later"), self.window()), self._on_restart_answer)
+            self.ask_restart()
         elif action == "remove_distribution":
             self.ask_removal()
         elif action == "choose_folder":
@@ -161,6 +162,10 @@ class EnvironmentPage(QWidget):
             self.menu.choose_file()
         else:  # a mirror or a distribution, from the menu
             self.options.showMenu()
+
+    def ask_restart(self) -> None:
+        """Ask whether to restart now; what was begun is gone on with afterwards."""
+        self._ask(Question("restart", ("now", "later"), self.window()), self._on_restart_answer)
 
     def ask_removal(self) -> None:
         """Ask whether our own distribution is to go, with what that frees."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PySide6.QtCore import QObject, Signal
 
@@ -36,9 +36,16 @@ from runner_gui.services.jobs import WorkerJobs
 from runner_gui.services.outcome import LAST_LINES, JobOutcome
 from runner_gui.services.place import files_of, originals, place_for
 from runner_gui.services.run_session import RunSession, remove_unborn
-from runner_gui.services.setup_choices import SetupChoices
+from runner_gui.services.setup_choices import SetupChoices, reopen_command
 from runner_gui.services.setup_follower import FIRST_STEP, LAST_STEP, SetupFollower
-from runner_gui.services.step_views import WAITS_FOR_PERSON, StepView, nodes, set_up_facts, view_of
+from runner_gui.services.step_views import (
+    WAITS_FOR_PERSON,
+    StepView,
+    needs_restart,
+    nodes,
+    set_up_facts,
+    view_of,
+)
 from runner_gui.services.stop_ladder import StopTimes
 from trainer.contract.errors import AppError, Problem
 from trainer.contract.params import TrainParams
@@ -72,6 +79,8 @@ class Pipeline(QObject):
         warned: a problem that did not stop the work.
         failed: a problem (the trainer's or the set-up's) and its details.
         consent_needed: the plans that cost something; answered by `answer_consent`.
+        restart_needed: the work goes on after a restart of the computer; the problem that says so.
+        looked: every step was looked at, after `refresh`.
         merged: the file that was made. use_ready: the model to chat with.
     """
 
@@ -87,6 +96,8 @@ class Pipeline(QObject):
     warned = Signal(object)
     failed = Signal(object, str)
     consent_needed = Signal(object)
+    restart_needed = Signal(object)
+    looked = Signal()
     merged = Signal(str)
     use_ready = Signal(str)
 
@@ -103,20 +114,22 @@ class Pipeline(QObject):
         super().__init__(parent)
         self.workspace = workspace
         self._stop_times = stop_times
+        self._settings = settings if settings is not None else Settings()
         self._jobs = WorkerJobs(self)
         options = SetupOptions.load(options_file())
         host = this_host(options.distribution)
         environment = current_environment(host)
-        interpreter = settings.interpreter if settings is not None else ""
-        self.place = place_for(host, environment, interpreter, workspace.cache)
+        self.place = place_for(host, environment, self._settings.interpreter, workspace.cache)
         self._convert = ConvertStep(self._jobs, workspace.cache / "data")
         self._train = TrainStep(self, self.place, workspace.cache)
         self._merge = MergeStep(self._jobs, self.place)
+        self._journal = Journal(workspace.journal_file)
+        reopen = reopen_command(workspace)
         self._engine: Engine[SetupOptions] = Engine(
-            (self._convert, *setup_steps(environment, options), self._train, self._merge),
+            (self._convert, *setup_steps(environment, options, reopen), self._train, self._merge),
             host,
             options,
-            Journal(workspace.journal_file),
+            self._journal,
         )
         self._views = {status.step_id: view_of(status) for status in self._engine.statuses()}
         self._views["use"] = StepView("use")
@@ -125,12 +138,13 @@ class Pipeline(QObject):
         self._session_outcomes: queue.SimpleQueue[JobOutcome | None] | None = None
         self._worker = EngineWorker(self._engine, workspace.root, self)
         self.setup = SetupFollower(self._engine, self._worker, environment.folder, self)
-        self.choices = SetupChoices(self._engine, environment)
+        self.choices = SetupChoices(self._engine, environment, reopen)
         self._was_busy = False
         self._closed = False
         self._run_folder: RunFolder | None = None
         self._worker.said.connect(self._on_engine)
         self._worker.consent_needed.connect(self.consent_needed)
+        self._worker.looked.connect(lambda _: self.looked.emit())
         self._training_wanted.connect(self._begin_training)
 
     # What is asked of it
@@ -162,6 +176,18 @@ class Pipeline(QObject):
         """Whether set-up is still to be done, and the catalogue key of what only the person can change."""
         return set_up_facts(self.steps)
 
+    @property
+    def needs_restart(self) -> bool:
+        """Whether the computer has to be restarted before the work can go on."""
+        return needs_restart(self.steps)
+
+    @property
+    def interrupted_by_restart(self) -> Literal["", "train", "set_up"]:
+        """What to go on with: it was asked for and agreed to before a restart, and can be done now."""
+        missing, obstacle = self.set_up_facts()
+        possible = missing and obstacle is None and bool(self._journal.agreed())
+        return self._settings.asked_for if possible else ""
+
     def merge_target(self, checkpoint: Checkpoint, run: RunFolder) -> Path:
         """Where a merge would go: a name that is not taken."""
         return self.workspace.merged_model_path(self._base_of(run), run.run_id, checkpoint.meta.step)
@@ -175,6 +201,7 @@ class Pipeline(QObject):
 
     def start(self, params: TrainParams, name: str = "") -> None:
         """Walk the whole chain up to a new run of these parameters."""
+        self._settings.asked_for = "train"
         self._walk(params, lambda: self._new_request(params, name))
 
     def resume(self, run: RunFolder) -> None:
@@ -190,6 +217,7 @@ class Pipeline(QObject):
 
     def set_up(self, until: str = LAST_STEP) -> None:
         """Make what is missing of the environment, all of it or up to a step."""
+        self._settings.asked_for = "set_up"
         self._submit(lambda: self._engine.run(self._worker.ask, since=FIRST_STEP, until=until), lambda: None)
 
     def choose(self, **changed: Any) -> None:
@@ -327,7 +355,10 @@ class Pipeline(QObject):
         elif obstacle.state is State.FAILED or obstacle.state in WAITS_FOR_PERSON:
             code = obstacle.code
             shown = Problem("internal", {"detail": obstacle.step_id}) if code is None else as_problem(code)
-            self.failed.emit(shown, "\n".join(self._tails.get(obstacle.step_id, ())))
+            if obstacle.state is State.NEEDS_REBOOT:
+                self.restart_needed.emit(shown)
+            else:
+                self.failed.emit(shown, "\n".join(self._tails.get(obstacle.step_id, ())))
 
     def _on_engine(self, said: Transition | StepEvent) -> None:
         if isinstance(said, Transition):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from runner_gui.model.workspace import Workspace, default_root
 from wsl_bootstrap.distribution import disk_bytes, remove
 from wsl_bootstrap.engine import Engine
 from wsl_bootstrap.environment import Environment
@@ -16,11 +18,25 @@ from wsl_bootstrap.options import SetupOptions, options_file
 from wsl_bootstrap.steps.network import NetworkCheck
 
 
-class SetupChoices:
-    """The choices of one engine, which does nothing meanwhile."""
+def reopen_command(workspace: Workspace) -> tuple[str, ...]:
+    """Return what opens this window again on Windows, on the same work folder, without a console."""
+    python = str(PureWindowsPath(sys.executable).with_name("pythonw.exe"))
+    # Old versions of Windows read no more than 260 characters: nothing is said that goes without saying.
+    folder = () if workspace.root == default_root() else (f"--work-dir={workspace.root}",)
+    return (python, "-m", "runner_gui", *folder)
 
-    def __init__(self, engine: Engine[SetupOptions], environment: Environment) -> None:
-        self._engine, self._environment = engine, environment
+
+class SetupChoices:
+    """The choices of one engine, which does nothing meanwhile.
+
+    Args:
+        reopen: the command that opens this program again after a restart.
+    """
+
+    def __init__(
+        self, engine: Engine[SetupOptions], environment: Environment, reopen: Sequence[str] = ()
+    ) -> None:
+        self._engine, self._environment, self._reopen = engine, environment, tuple(reopen)
 
     @property
     def options(self) -> SetupOptions:
@@ -78,5 +94,5 @@ class SetupChoices:
             OSError: Windows refused.
         """
         if self.windows is not None:
-            self.windows.windows.resume_after_restart([sys.executable, "-m", "runner_gui"])
+            self.windows.windows.resume_after_restart(self._reopen)
             self.windows.windows.restart()

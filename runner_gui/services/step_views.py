@@ -93,6 +93,11 @@ def set_up_facts(found: Sequence[StepView]) -> tuple[bool, str | None]:
     return any(m.state == State.MISSING.value and m.id != "smoke_test" for m in members), None
 
 
+def needs_restart(found: Sequence[StepView]) -> bool:
+    """Whether what a step has changed shows only after a restart of the computer."""
+    return any(m.state == State.NEEDS_REBOOT.value for view in found for m in view.members)
+
+
 def _joined(node_id: str, members: Sequence[StepView]) -> StepView:
     states = {State(member.state) for member in members}
     loudest = next(state for state in _LOUDEST if state in states)

@@ -18,17 +18,20 @@ from wsl_bootstrap.steps.wsl_feature import WslFeatureStep
 from wsl_bootstrap.steps.wsl_version import WslVersionStep
 
 
-def setup_steps(environment: Environment, options: SetupOptions | None = None) -> tuple[Check, ...]:
+def setup_steps(
+    environment: Environment, options: SetupOptions | None = None, resume: tuple[str, ...] = ()
+) -> tuple[Check, ...]:
     """Return what stands between this computer and training; what only looks comes before what costs.
 
     Args:
         environment: what is made.
         options: the choices that a look depends on already, which is where downloads come from.
+        resume: on Windows: the command that opens the program again after a restart.
     """
     return (
         WindowsVersionCheck(),
         VirtualizationCheck(),
-        WslFeatureStep(),
+        WslFeatureStep(resume),
         WslVersionStep(),
         DistroStep(),
         MemoryStep(),

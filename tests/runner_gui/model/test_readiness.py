@@ -20,6 +20,10 @@ READY = ReadinessFacts(model_chosen=True, data_chosen=True)
             Action("set_up", False, "setup.disk_full.title"),
         ),
         (replace(READY, set_up_missing=True), Action("set_up")),
+        (
+            replace(READY, set_up_missing=True, set_up_obstacle="x", restart_needed=True),
+            Action("restart"),
+        ),
         (READY, Action("train")),
         (replace(READY, busy=True), Action("stop")),
         (replace(READY, busy=True, training=True), Action("stop")),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner_gui.services.step_views import NODES, StepView, nodes, set_up_facts, view_of
+from runner_gui.services.step_views import NODES, StepView, needs_restart, nodes, set_up_facts, view_of
 from trainer.contract.errors import Problem
 from wsl_bootstrap.codes import Code, Severity, make_code
 from wsl_bootstrap.status import Status
@@ -58,3 +58,7 @@ def test_what_is_left_to_set_up() -> None:
     code = make_code("memory_too_small", have_gb=1, need_gb=2)
     found["memory"] = StepView("memory", "blocked", problem=code)
     assert set_up_facts(nodes(found)) == (True, "setup.memory_too_small.title")
+    assert not needs_restart(nodes(found))
+    found["wsl_feature"] = StepView("wsl_feature", "needs_reboot", problem=make_code("restart_needed"))
+    assert set_up_facts(nodes(found)) == (True, "setup.restart_needed.title")
+    assert needs_restart(nodes(found))
