@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-import os
 import re
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -16,10 +15,13 @@ import httpx
 from wsl_bootstrap.cancel import CancelToken
 from wsl_bootstrap.codes import make_code
 from wsl_bootstrap.step import OnEvent, Progress, StepError
+from wsl_bootstrap.transfer import OnBytes, Part, Wanted, WrongFileError, disk_full, fetch
 
 LOG = logging.getLogger(__name__)
 _TIMEOUT_S = 20.0
 _BLOCK_BYTES = 1 << 20
+# An address that sends nothing new is asked this often in all; one that does, as long as it does.
+_TRIES = 3
 _SUM = re.compile(r"^(?P<sha256>[0-9a-f]{64}) [ *](?P<name>\S+)$", re.MULTILINE)
 
 
@@ -47,74 +49,139 @@ def find_image(folder_url: str, machine: str, proxy: str | None = None) -> tuple
 
 
 def download(
-    url: str,
+    urls: Sequence[str],
     target: Path,
-    sha256: str,
+    wanted: Wanted,
     on_event: OnEvent,
     cancel: CancelToken,
     proxy: str | None = None,
+    *,
+    timeout_s: float = _TIMEOUT_S,
+    pause_s: float = 1.0,
 ) -> None:
-    """Fetch a file of a known checksum; a part that is there already is kept and gone on with.
+    """Fetch a file from the first of several addresses that really has it.
+
+    A part that is there already is kept and gone on with. Progress is told in "bytes"; while an earlier part
+    is read again for its checksum, in "bytes_checked".
+
+    Args:
+        timeout_s: without a byte in this time, a connection counts as broken.
+        pause_s: before an address that failed is asked again; doubled each time.
 
     Raises:
-        StepError: it broke off (the part is kept), or its checksum is wrong (it is removed).
+        StepError: no address brought it (the part is kept), or its checksum is wrong (it is removed).
         CancelledError: it was asked to end; the part is kept.
     """
-    if target.is_file() and _sha256(target, cancel).hexdigest() == sha256:
+    if target.is_file() and (wanted.sha256 is None or _sha256(target, cancel) == wanted.sha256):
         return
-    part = target.with_name(target.name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
+
+    def tell(done: int, total: int | None, checking: bool) -> None:
+        on_event(Progress(done, total, "bytes_checked" if checking else "bytes"))
+
+    part = Part(target)
     try:
-        digest = _fetch(url, part, on_event, cancel, proxy)
-    except httpx.HTTPError as problem:
-        raise _broken(url, problem) from problem
+        part.load(wanted.size_bytes, tell, cancel)
+        with httpx.Client(proxy=proxy, timeout=timeout_s, follow_redirects=True) as client:
+            sources = _Sources(urls, cancel, pause_s)
+            while (url := sources.next()) is not None:
+                if _whole(client, url, part, wanted, tell, cancel, sources):
+                    part.finish(target)
+                    return
     except OSError as problem:
         if problem.errno != errno.ENOSPC:
             raise
-        free_gb = round(shutil.disk_usage(part.parent).free / 1e9, 1)
-        code = make_code("disk_full", path=str(part.parent), have_gb=free_gb, need_gb=1.0)
-        raise StepError(code) from problem
-    if digest != sha256:
-        part.unlink()
-        raise StepError(make_code("download_mismatch", file=target.name), retryable=True)
-    os.replace(part, target)
+        missing = (wanted.size_bytes or part.size_bytes) - part.size_bytes
+        raise disk_full(part.path.parent, missing) from problem
+    raise sources.error(target)
 
 
-def _fetch(url: str, part: Path, on_event: OnEvent, cancel: CancelToken, proxy: str | None) -> str:
-    have = part.stat().st_size if part.is_file() else 0
-    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-    with (
-        httpx.Client(proxy=proxy, timeout=_TIMEOUT_S, follow_redirects=True) as client,
-        client.stream("GET", url, headers=headers) as answer,
-    ):
-        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return _sha256(part, cancel).hexdigest()  # it is all there, or the checksum will tell
-        answer.raise_for_status()
-        if answer.status_code != httpx.codes.PARTIAL_CONTENT:
-            have = 0
-        digest = _sha256(part, cancel) if have else hashlib.sha256()
-        length = answer.headers.get("Content-Length", "")
-        total = have + int(length) if length.isdigit() else None
-        told = have
-        with part.open("ab" if have else "wb") as file:
-            for block in answer.iter_raw():  # as they come: of a connection that breaks, nothing is lost
-                cancel.raise_if_cancelled()
-                file.write(block)
-                digest.update(block)
-                have += len(block)
-                if have - told >= _BLOCK_BYTES or have == total:
-                    told = have
-                    on_event(Progress(have, total, "bytes"))
-    return digest.hexdigest()
+class _Sources:
+    """Which address is asked next, and why others are not asked any more."""
+
+    def __init__(self, urls: Sequence[str], cancel: CancelToken, pause_s: float) -> None:
+        self._left = list(urls)
+        self._cancel, self._pause_s = cancel, pause_s
+        self._fruitless = dict.fromkeys(urls, 0)
+        self._most_bytes = 0
+        self._reasons: dict[str, str] = {}
+        self._mismatched = self._refused_only = True
+
+    def next(self) -> str | None:
+        """The address to ask, after the pause that it is due; None when there is none left."""
+        if not self._left:
+            return None
+        if tries := self._fruitless[self._left[0]]:
+            self._cancel.wait(self._pause_s * 2 ** (tries - 1))
+            self._cancel.raise_if_cancelled()
+        return self._left[0]
+
+    def drop(self, url: str, reason: str, *, mismatch: bool = False) -> None:
+        """It will not bring the file."""
+        LOG.warning("%s: %s", url, reason)
+        self._left.remove(url)
+        self._reasons[url] = reason
+        self._mismatched &= mismatch
+
+    def broke(self, url: str, have_bytes: int, reason: str) -> None:
+        """It broke off: asked again at once while it brings something, after the others while it does not."""
+        LOG.info("%s broke off at %d bytes: %s", url, have_bytes, reason)
+        self._reasons[url] = reason
+        self._refused_only = self._mismatched = False
+        if have_bytes > self._most_bytes:
+            self._most_bytes = have_bytes
+            self._fruitless[url] = 0
+            return
+        self._fruitless[url] += 1
+        self._left.remove(url)
+        if self._fruitless[url] < _TRIES:
+            self._left.append(url)
+
+    def error(self, target: Path) -> StepError:
+        """What to say when no address is left."""
+        if self._mismatched:
+            return StepError(make_code("download_mismatch", file=target.name), retryable=True)
+        detail = "\n".join(f"{url}: {reason}" for url, reason in self._reasons.items())
+        return StepError(make_code("download_failed", detail=detail), retryable=not self._refused_only)
 
 
-def _sha256(path: Path, cancel: CancelToken) -> hashlib._Hash:
+def _whole(
+    client: httpx.Client,
+    url: str,
+    part: Part,
+    wanted: Wanted,
+    tell: OnBytes,
+    cancel: CancelToken,
+    sources: _Sources,
+) -> bool:
+    """Ask one address; return whether the file is there, and right."""
+    try:
+        fetch(client, url, part, wanted, tell, cancel)
+    except WrongFileError as problem:
+        sources.drop(url, str(problem))
+        return False
+    except httpx.HTTPError as problem:
+        reason = f"{type(problem).__name__} {problem}".strip()
+        if isinstance(problem, httpx.HTTPStatusError) and problem.response.status_code < 500:
+            sources.drop(url, reason)
+        else:
+            sources.broke(url, part.size_bytes, reason)
+        return False
+    if wanted.sha256 in (None, part.digest.hexdigest()):
+        return True
+    # Pieces of several addresses, or of an earlier time, may be to blame: then it is asked for all of it.
+    if part.one_source:
+        sources.drop(url, "wrong checksum", mismatch=True)
+    part.clear()
+    return False
+
+
+def _sha256(path: Path, cancel: CancelToken) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             cancel.raise_if_cancelled()
             digest.update(block)
-    return digest
+    return digest.hexdigest()
 
 
 def _broken(url: str, problem: Exception) -> StepError:

@@ -182,7 +182,7 @@ def _actions(status: Status) -> list[str]:
 
 
 def _progress_text(progress: Progress) -> str:
-    in_bytes = progress.unit == "bytes"
+    in_bytes = progress.unit.startswith("bytes")
     done = fmt.size(progress.done) if in_bytes else fmt.whole(progress.done)
     if progress.total is None:
         return done

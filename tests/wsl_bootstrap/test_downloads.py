@@ -1,135 +1,213 @@
-"""Downloads from a real server on this machine: gone on with, checked, stopped."""
+"""Downloads from real servers on this machine: gone on with, checked, stopped, passed on to the next."""
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wsl_bootstrap.cancel import CancelledError, CancelToken
 from wsl_bootstrap.downloads import download, find_image
 from wsl_bootstrap.step import Progress, StepError
+from wsl_bootstrap.transfer import Wanted
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB
+OTHER = CONTENT[::-1]
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+KNOWN = Wanted(SHA256, len(CONTENT))
+UNKNOWN = Wanted()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves one content; `breaks_at` ends each answer after so many bytes, `ranges` obeys Range."""
-
-    breaks_at: int | None = None
-    ranges = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[str | None] = []
-        self.files: dict[str, bytes] = {"/f": CONTENT}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        content = self.server.files.get(self.path)
-        wanted = self.headers.get("Range")
-        self.server.asked.append(wanted)
-        if content is None:
-            self.send_error(404)
-            return
-        begin = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
-        if begin >= len(content):
-            self.send_error(416)
-            return
-        self.send_response(206 if begin else 200)
-        self.send_header("Content-Length", str(len(content) - begin))
-        self.end_headers()
-        end = (
-            len(content)
-            if self.server.breaks_at is None
-            else min(begin + self.server.breaks_at, len(content))
-        )
-        self.wfile.write(content[begin:end])
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
-
-
-def _fetch(
-    server: Server, target: Path, sha256: str = SHA256, cancel: CancelToken | None = None
-) -> list[Progress]:
+def fetch(urls: list[str], target: Path, wanted: Wanted = KNOWN, timeout_s: float = 20.0) -> list[Progress]:
     heard: list[Progress] = []
 
     def listen(payload: object) -> None:
         assert isinstance(payload, Progress)
         heard.append(payload)
 
-    download(server.url + "f", target, sha256, listen, cancel or CancelToken())
+    download(urls, target, wanted, listen, CancelToken(), timeout_s=timeout_s, pause_s=0.01)
     return heard
 
 
-def test_a_file_comes_whole_with_progress(server: Server, tmp_path: Path) -> None:
-    heard = _fetch(server, tmp_path / "deep" / "f")
+def refused(urls: list[str], target: Path, wanted: Wanted = KNOWN, timeout_s: float = 20.0) -> StepError:
+    with pytest.raises(StepError) as problem:
+        fetch(urls, target, wanted, timeout_s)
+    return problem.value
+
+
+def begins(file_server: Any, path: str = "/f") -> list[int]:
+    """Where each request for a path began."""
+    return [int((r or "bytes=0-").removeprefix("bytes=")[:-1]) for p, r, _ in file_server.asked if p == path]
+
+
+def leave_part(target: Path, content: bytes, source: str = "", validator: str = "") -> None:
+    """What an application that was killed in the middle has left."""
+    target.with_name(target.name + ".part").write_bytes(content)
+    note = f'{{"source": "{source}", "validator": {validator or chr(34) * 2}}}'
+    target.with_name(target.name + ".part.json").write_text(note)
+
+
+def test_a_file_comes_whole_with_progress(file_server: Any, tmp_path: Path) -> None:
+    url = file_server.serve("/f", CONTENT)
+    heard = fetch([url], tmp_path / "deep" / "f")
     assert (tmp_path / "deep" / "f").read_bytes() == CONTENT
     assert heard[-1] == Progress(len(CONTENT), len(CONTENT), "bytes")
     assert [entry.done for entry in heard] == sorted(entry.done for entry in heard)
-    assert _fetch(server, tmp_path / "deep" / "f") == []  # it is there
-    assert server.asked == [None]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["f"]
+    assert fetch([url], tmp_path / "deep" / "f") == []  # it is there
+    assert len(file_server.asked) == 1
 
 
-def test_what_broke_off_is_gone_on_with(server: Server, tmp_path: Path) -> None:
-    server.breaks_at = 2_000_000
-    for _ in range(2):
-        with pytest.raises(StepError) as broken:
-            _fetch(server, tmp_path / "f")
-        assert (broken.value.code.id, broken.value.retryable) == ("download_failed", True)
-    _fetch(server, tmp_path / "f")
+def test_a_connection_that_drops_is_taken_up_as_long_as_it_brings_something(
+    file_server: Any, tmp_path: Path
+) -> None:
+    url = file_server.serve("/f", CONTENT, breaks_at=1_000_000)
+    fetch([url], tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == CONTENT
-    assert server.asked[0] is None
-    begins = [int(str(wanted).removeprefix("bytes=")[:-1]) for wanted in server.asked[1:]]
-    assert 0 < begins[0] < begins[1]
+    assert len(begins(file_server)) == 6  # 5.12 MB
+    assert begins(file_server) == sorted(begins(file_server))
 
 
-def test_a_server_that_ignores_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
-    server.ranges = False
-    (tmp_path / "f.part").write_bytes(b"old")
-    _fetch(server, tmp_path / "f")
+def test_an_address_that_brings_nothing_is_given_up(file_server: Any, tmp_path: Path) -> None:
+    url = file_server.serve("/f", CONTENT, breaks_at=0)
+    problem = refused([url], tmp_path / "f")
+    assert (problem.code.id, problem.retryable) == ("download_failed", True)
+    assert len(file_server.asked) == 3
+
+
+def test_the_next_mirror_goes_on_where_one_stalls(file_server: Any, tmp_path: Path) -> None:
+    stalled = file_server.serve("/f", CONTENT, stalls_at=2_000_000)
+    good = file_server.serve("/g", CONTENT)
+    file_server.paths["/f"].ranges = False
+    fetch([stalled, good], tmp_path / "f", timeout_s=0.3)
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert begins(file_server, "/g")[0] > 0
+
+
+def test_a_mirror_without_the_file_is_passed_over(file_server: Any, tmp_path: Path) -> None:
+    gone = file_server.url + "/gone"
+    broken = file_server.serve("/b", b"", status=503)
+    fetch([gone, broken, file_server.serve("/f", CONTENT)], tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert [path for path, _, _ in file_server.asked][:3] == ["/gone", "/b", "/f"]
+
+
+def test_what_every_address_refuses_is_not_tried_again(file_server: Any, tmp_path: Path) -> None:
+    problem = refused([file_server.url + "/gone", file_server.url + "/gone2"], tmp_path / "f")
+    assert (problem.code.id, problem.retryable) == ("download_failed", False)
+    assert "404" in str(problem.code.args["detail"])
+    assert len(file_server.asked) == 2
+
+
+@pytest.mark.parametrize("lie", [len(CONTENT) - 5, len(CONTENT) + 5])
+def test_a_server_that_lies_about_the_size(file_server: Any, tmp_path: Path, lie: int) -> None:
+    url = file_server.serve("/f", CONTENT, says_bytes=lie)
+    assert "bytes" in str(refused([url], tmp_path / "f").code.args["detail"])
+    assert len(file_server.asked) == 1  # another size is another file
+    # Where nobody knows the size beforehand, the checksum tells in the end.
+    fetch([url, file_server.serve("/g", CONTENT)], tmp_path / "h", Wanted(SHA256))
+    assert (tmp_path / "h").read_bytes() == CONTENT
+    assert begins(file_server, "/g") == ([0] if lie < len(CONTENT) else [])  # cut off, it is not that file
+
+
+def test_more_than_there_should_be(file_server: Any, tmp_path: Path) -> None:
+    url = file_server.serve("/f", CONTENT + b"more", chunked=True)
+    assert "more than" in str(refused([url], tmp_path / "f").code.args["detail"])
+
+
+def test_a_short_answer_without_a_length_is_no_end(file_server: Any, tmp_path: Path) -> None:
+    url = file_server.serve("/f", CONTENT, chunked=True, breaks_at=3_000_000)
+    fetch([url], tmp_path / "f")
+    assert begins(file_server) == [0, 3_000_000]
+
+
+def test_a_server_that_ignores_ranges_begins_anew(file_server: Any, tmp_path: Path) -> None:
+    leave_part(tmp_path / "f", b"old")
+    fetch([file_server.serve("/f", CONTENT, ranges=False)], tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == CONTENT
 
 
-def test_a_part_that_is_already_whole(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "f.part").write_bytes(CONTENT)
-    _fetch(server, tmp_path / "f")
+def test_a_redirect_keeps_the_range(file_server: Any, tmp_path: Path) -> None:
+    moved = file_server.serve("/g", b"", redirect=file_server.serve("/f", CONTENT))
+    leave_part(tmp_path / "f", CONTENT[:100])
+    fetch([moved], tmp_path / "f")
+    assert begins(file_server) == [100]
     assert (tmp_path / "f").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("part", [b"", b"not the beginning of it"])
-def test_a_wrong_checksum_removes_it(server: Server, tmp_path: Path, part: bytes) -> None:
-    (tmp_path / "f.part").write_bytes(part)
-    with pytest.raises(StepError) as wrong:
-        _fetch(server, tmp_path / "f", SHA256 if part else "0" * 64)
-    assert (wrong.value.code.id, wrong.value.retryable) == ("download_mismatch", True)
+def test_redirects_in_a_circle_end(file_server: Any, tmp_path: Path) -> None:
+    file_server.serve("/g", b"", redirect=file_server.url + "/g")
+    assert "TooManyRedirects" in str(refused([file_server.url + "/g"], tmp_path / "f").code.args["detail"])
+
+
+def test_a_piece_from_another_place_is_refused(file_server: Any, tmp_path: Path) -> None:
+    leave_part(tmp_path / "f", CONTENT[:100])
+    url = file_server.serve("/f", CONTENT, says_from=50)
+    assert "from byte 50" in str(refused([url], tmp_path / "f").code.args["detail"])
+    fetch([url, file_server.serve("/g", CONTENT)], tmp_path / "f")
+    assert begins(file_server, "/g") == [100]
+
+
+def test_a_part_that_is_already_whole_costs_nothing(file_server: Any, tmp_path: Path) -> None:
+    leave_part(tmp_path / "f", CONTENT)
+    fetch([file_server.serve("/f", CONTENT)], tmp_path / "f")
+    assert file_server.asked == []
+    leave_part(tmp_path / "g", CONTENT)
+    fetch([file_server.url + "/f"], tmp_path / "g", Wanted(SHA256))  # of unknown size: the server says so
+    assert (tmp_path / "g").read_bytes() == CONTENT
+    assert len(file_server.asked) == 1
+
+
+@pytest.mark.parametrize("part", [b"", b"not the beginning of it", CONTENT + b"too long"])
+def test_wrong_bytes_are_thrown_away(file_server: Any, tmp_path: Path, part: bytes) -> None:
+    url = file_server.serve("/f", OTHER)
+    if part:
+        leave_part(tmp_path / "f", part)
+    problem = refused([url], tmp_path / "f")
+    assert (problem.code.id, problem.retryable) == ("download_mismatch", True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stop_keeps_the_part(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_part_costs_one_more_download_and_no_more(file_server: Any, tmp_path: Path) -> None:
+    leave_part(tmp_path / "f", b"not the beginning of it")
+    fetch([file_server.serve("/f", CONTENT)], tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert begins(file_server) == [23, 0]
+
+
+def test_wrong_bytes_from_one_mirror_do_not_spoil_the_next(file_server: Any, tmp_path: Path) -> None:
+    urls = [file_server.serve("/f", OTHER), file_server.serve("/g", CONTENT)]
+    fetch(urls, tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert begins(file_server, "/g") == [0]
+
+
+def test_without_a_checksum_only_the_same_file_of_the_same_server_is_gone_on_with(
+    file_server: Any, tmp_path: Path
+) -> None:
+    url = file_server.serve("/f", CONTENT, etag='"a"')
+    leave_part(tmp_path / "f", CONTENT[:1000], url, '"\\"a\\""')
+    fetch([url], tmp_path / "f", UNKNOWN)
+    assert file_server.asked[-1] == ("/f", "bytes=1000-", '"a"')
+    leave_part(tmp_path / "g", b"of an older file", url, '"\\"b\\""')
+    fetch([url], tmp_path / "g", UNKNOWN)
+    assert file_server.asked[-1] == ("/f", "bytes=16-", '"b"')  # the server sends all of it then
+    leave_part(tmp_path / "h", b"of another mirror", "http://elsewhere/f", '"\\"a\\""')
+    fetch([url], tmp_path / "h", UNKNOWN)
+    assert file_server.asked[-1] == ("/f", None, None)
+    for name in "fgh":
+        assert (tmp_path / name).read_bytes() == CONTENT
+
+
+def test_a_log_in_page_is_not_a_model(file_server: Any, tmp_path: Path) -> None:
+    url = file_server.serve("/f", b"<html>sign in</html>", type="text/html; charset=utf-8")
+    assert "web page" in str(refused([url], tmp_path / "f", UNKNOWN).code.args["detail"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_keeps_the_part(file_server: Any, tmp_path: Path) -> None:
     cancel = CancelToken()
     heard: list[object] = []
 
@@ -138,23 +216,27 @@ def test_a_stop_keeps_the_part(server: Server, tmp_path: Path) -> None:
         cancel.cancel()
 
     with pytest.raises(CancelledError):
-        download(server.url + "f", tmp_path / "f", SHA256, stop, cancel)
+        download([file_server.serve("/f", CONTENT)], tmp_path / "f", KNOWN, stop, cancel)
     assert len(heard) == 1
-    assert 0 < (tmp_path / "f.part").stat().st_size < len(CONTENT)
+    kept = (tmp_path / "f.part").stat().st_size
+    assert 0 < kept < len(CONTENT)
+    assert fetch([file_server.url + "/f"], tmp_path / "f")[0].unit == "bytes_checked"
+    assert begins(file_server) == [0, kept]
 
 
-def test_what_a_server_refuses_is_not_tried_again(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(StepError) as refused:
-        download(server.url + "gone", tmp_path / "f", SHA256, lambda payload: None, CancelToken())
-    assert (refused.value.code.id, refused.value.retryable) == ("download_failed", False)
+def test_a_disk_without_room_is_told_before_it_is_full(file_server: Any, small_disk: Path) -> None:
+    problem = refused([file_server.serve("/f", CONTENT)], small_disk / "f")
+    assert problem.code.id == "disk_full"
+    assert (small_disk / "f.part").stat().st_size == 0
 
 
-def test_the_newest_image_of_a_mirror(server: Server) -> None:
+def test_the_newest_image_of_a_mirror(file_server: Any) -> None:
     names = ("ubuntu-24.04.9-wsl-amd64.wsl", "ubuntu-24.04.10-wsl-amd64.wsl", "ubuntu-24.04.10-wsl-arm64.wsl")
     sums = "".join(f"{place:064x} *{name}\n" for place, name in enumerate((*names, "ubuntu-24.04.10.iso")))
-    server.files["/images/SHA256SUMS"] = sums.encode()
-    assert find_image(server.url + "images", "amd64") == (f"{server.url}images/{names[1]}", f"{1:064x}")
-    assert find_image(server.url + "images/", "arm64")[1] == f"{2:064x}"
+    file_server.serve("/images/SHA256SUMS", sums.encode())
+    url = file_server.url
+    assert find_image(f"{url}/images", "amd64") == (f"{url}/images/{names[1]}", f"{1:064x}")
+    assert find_image(f"{url}/images/", "arm64")[1] == f"{2:064x}"
     for folder, machine in (("images", "riscv64"), ("nothing", "amd64")):
         with pytest.raises(StepError):
-            find_image(server.url + folder, machine)
+            find_image(f"{url}/{folder}", machine)

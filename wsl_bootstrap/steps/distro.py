@@ -30,6 +30,7 @@ from wsl_bootstrap.hosts.windows_facts import Distribution
 from wsl_bootstrap.live import INSTALL_TIMEOUT_S, run_live
 from wsl_bootstrap.options import SetupOptions
 from wsl_bootstrap.step import OnEvent, Outcome, OutputLine, Plan, Probe, StepError
+from wsl_bootstrap.transfer import Wanted
 from wsl_bootstrap.wsl_errors import failure_code
 from wsl_bootstrap.wslconfig import TINY_BYTES, memory_value, parse_size
 
@@ -147,7 +148,7 @@ class DistroStep:
         url, sha256 = find_image(plan.images, machine, plan.proxy)
         on_event(OutputLine(url))
         target = host.windows.local_path(PureWindowsPath(plan.commands[0][4]))
-        download(url, target, sha256, on_event, cancel, plan.proxy)
+        download([url], target, Wanted(sha256), on_event, cancel, plan.proxy)
         return target
 
 
