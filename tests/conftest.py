@@ -170,7 +170,7 @@ def file_server() -> Iterator[FileServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         running.daemon_threads = True
         handler.files = files = FileServer(running.server_port)
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield files
         files.closing.set()
