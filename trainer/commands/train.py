@@ -87,7 +87,9 @@ def given_values(args: argparse.Namespace) -> dict[str, Any]:
     for name, value in vars(args).items():
         if name in PARAMS:
             values[name] = (
-                value.split(",") if PARAMS[name].kind == "multi" and isinstance(value, str) else value
+                [part for part in value.split(",") if part]
+                if PARAMS[name].kind == "multi" and isinstance(value, str)
+                else value
             )
         elif name in DEAD_SWITCHES:
             values[name] = value not in ("0", "false", "False")

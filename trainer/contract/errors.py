@@ -67,6 +67,7 @@ CODES: dict[str, Severity] = {
     "adapter_export": "error",
     "adapter_truncated": "warning",
     "adapter_alpha_unknown": "error",
+    "state_not_state": "error",
     "adapter_base_quantised": "warning",
     "adapter_alpha_differs": "warning",
     "adapter_method_differs": "warning",

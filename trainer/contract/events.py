@@ -12,7 +12,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +33,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
         "mem_bytes",
     ),
     "eval": ("step", "loss", "ppl", "best"),
+    "drift": ("step", "kl", "tokens"),
     "sample": ("step", "prompt", "text"),
     "checkpoint": ("step", "path", "bytes", "kind"),
     "warning": ("code", "args"),
@@ -151,11 +152,15 @@ class EventWriter:
     Args:
         path: `events.jsonl`, or None (commands without a run folder). Numbering goes on where it ended.
         feed: binary stream, or None. A reader that went away is not an error: the file is the truth.
+
+    Attributes:
+        listeners: called with each event that is in the file, by the thread that wrote it.
     """
 
     def __init__(self, path: Path | None, feed: IO[bytes] | None) -> None:
         self._lock = threading.Lock()
         self._feed = feed
+        self.listeners: list[Callable[[Event], None]] = []
         self._file: IO[bytes] | None = None
         self._seq = 0
         if path is not None:
@@ -181,6 +186,8 @@ class EventWriter:
                     self._feed.flush()
                 except (BrokenPipeError, ValueError, OSError):
                     self._feed = None
+            for listener in self.listeners:
+                listener(event)
         return event
 
     def close(self) -> None:

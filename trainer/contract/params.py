@@ -138,6 +138,9 @@ class TrainParams(BaseModel):
     sample_prompts: tuple[str, ...] = _p((), kind="lines", group="checks")
     sample_every: int = _p(0, kind="int", group="checks", unit="steps", ge=0, le=10_000_000)
     sample_tokens: int = _p(64, kind="int", group="checks", unit="tokens", ge=1, le=4096)
+    log_formats: tuple[Literal["csv", "tensorboard"], ...] = _p(
+        ("csv",), kind="multi", group="checks", choices=("csv", "tensorboard")
+    )
     keep_last: int = _p(3, kind="int", group="checks", unit="checkpoints", ge=1, le=100_000)
 
     precision: Literal["bf16", "fp16", "tf32", "fp32"] = _p(

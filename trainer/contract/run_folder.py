@@ -5,6 +5,8 @@ runs/20260104-142233-roleplay/
     events.jsonl    every event (the truth)
     control.jsonl   commands of a window that has no pipe to the trainer
     train.log       what third parties printed
+    metrics.csv     the numbers of each step, for other programs
+    tensorboard/    the same for TensorBoard, where asked for
     run.lock        held by the trainer while it lives
     ckpt/000500/    adapter.pth, adapter.json, state.pt, meta.json
     summary.json    how it ended
@@ -110,6 +112,8 @@ class RunFolder:
         self.events = self.path / "events.jsonl"
         self.control = self.path / "control.jsonl"
         self.log = self.path / "train.log"
+        self.metrics_csv = self.path / "metrics.csv"
+        self.tensorboard = self.path / "tensorboard"
         self.lock_file = self.path / "run.lock"
         self.ckpt = self.path / "ckpt"
         self.summary_json = self.path / "summary.json"

@@ -24,6 +24,7 @@ from trainer.training.batches import Windows
 from trainer.training.checkpoints import remove_leftovers
 from trainer.training.control import Control, obey_signals
 from trainer.training.device import describe_devices
+from trainer.training.logs import logging_to
 from trainer.training.loop import Progress, RunLoop
 from trainer.training.module import TrainModule
 from trainer.training.monitor import Heartbeat
@@ -60,7 +61,7 @@ def train(request: RunRequest, events: EventWriter, control: Control) -> Outcome
     with _memory_errors():
         model = load_base(opened, events)
         module, loop = assemble(request.run, opened, record, model, events, control)
-        with _heartbeat(events), _terminations(control):
+        with logging_to(request.run, opened.params, events), _heartbeat(events), _terminations(control):
             _fit(module, loop, opened)
     status = "stopped" if loop.progress.stopped and loop.progress.reason != "patience" else "completed"
     events.write("phase", name="finishing")
