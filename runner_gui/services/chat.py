@@ -14,6 +14,7 @@ from PySide6.QtCore import QObject, QTimer, QUrl, Signal
 from PySide6.QtNetwork import QNetworkAccessManager, QNetworkProxy, QNetworkReply, QNetworkRequest
 
 from runner_gui.model.problems import AnyProblem
+from runner_gui.model.serving import ServeOptions
 from runner_gui.services import commands
 from runner_gui.services.commands import Command
 from runner_gui.services.outcome import JobOutcome
@@ -93,7 +94,7 @@ class ChatService(QObject):
         """In a thread of its own: have the model where it is read fast, which may take minutes once."""
         try:
             name = self._place.bring([model], lambda _: None, cancel)
-            args = commands.serve_args(model, adapter, name)
+            args = commands.serve_args(ServeOptions(model, adapter), name)
             brought: Command | AnyProblem = self._place.trainer(
                 args, model, env={API_KEY_VARIABLE: self._key}
             )

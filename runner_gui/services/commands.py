@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import trainer
+from runner_gui.model.serving import ServeOptions
 from trainer.contract.params import PARAMS, TrainParams, with_paths
 from wsl_bootstrap.jobs.job import JobEnd, WslJob, job_end
 
@@ -151,6 +152,20 @@ def inspect_args(model: Path) -> list[str]:
     return ["inspect", absolute(model), "--json"]
 
 
-def serve_args(model: Path, adapter: Path | None = None, name: Naming = absolute) -> list[str]:
-    args = ["serve", f"--model={name(model)}", "--port=0", "--exit-with-parent"]
-    return args if adapter is None else [*args, f"--adapter={name(adapter)}"]
+def serve_args(options: ServeOptions, name: Naming = absolute) -> list[str]:
+    """Serve a model to this window, and end with it. The key does not belong here, where anyone sees it."""
+    args = [
+        "serve",
+        f"--model={name(options.model)}",
+        f"--host={options.host}",
+        f"--port={options.port}",
+        f"--device={options.device}",
+        f"--precision={options.precision}",
+        "--exit-with-parent",
+    ]
+    if options.alpha is not None:
+        args.append(f"--alpha={options.alpha!r}")
+    for flag, path in (("adapter", options.adapter), ("state", options.state)):
+        if path is not None:
+            args.append(f"--{flag}={name(path)}")
+    return args

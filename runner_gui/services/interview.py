@@ -7,7 +7,10 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from runner_gui.services.chat import ChatService
+from runner_gui.model.problems import AnyProblem
+from runner_gui.model.serving import ServeOptions
+from runner_gui.services.answer_stream import AnswerStream
+from runner_gui.services.model_server import ModelServer
 from runner_gui.services.place import Place
 
 # Close to the likeliest words, and seeded: what is compared must not hang on luck. Without the small penalty
@@ -46,31 +49,43 @@ class Interview(QObject):
         self._prompts = dict(prompts)
         self._left = list(prompts)
         self._answer = ""
-        self._chat = ChatService(place, self)
-        self._chat.ready.connect(self._ask)
-        self._chat.token_received.connect(self._on_token)
-        self._chat.answer_finished.connect(self._on_finished)
-        self._chat.failed.connect(self.failed)
+        self._server = ModelServer(place, self)
+        self._server.state_changed.connect(self._on_state)
+        self._server.failed.connect(self.failed)
+        self._stream: AnswerStream | None = None
 
     def begin(self) -> None:
-        self._chat.start(self._model)
+        self._server.start(ServeOptions(self._model))
 
     def close(self) -> None:
-        self._chat.close()
+        self._server.close()
+
+    def _on_state(self) -> None:
+        if self._server.is_ready:
+            self._ask()
 
     def _ask(self) -> None:
         if not self._left:
-            self._chat.close()
+            self.close()
             self.finished.emit()
             return
         self._answer = ""
         self.asked.emit(self._left[0])
-        self._chat.ask([{"role": "user", "content": self._prompts[self._left[0]]}], SAMPLING)
+        messages = [{"role": "user", "content": self._prompts[self._left[0]]}]
+        stream = AnswerStream(self._server, "chat", {**SAMPLING, "messages": messages}, self)
+        stream.text_received.connect(self._on_text)
+        stream.finished.connect(self._on_finished)
+        stream.failed.connect(self._on_failed)
+        self._stream = stream
 
-    def _on_token(self, piece: str) -> None:
+    def _on_text(self, _: int, piece: str) -> None:
         self._answer += piece
 
-    def _on_finished(self, _: str) -> None:
+    def _on_failed(self, problem: AnyProblem, details: str) -> None:
+        if self._server.is_running:  # else the server has told it
+            self.failed.emit(problem, details)
+
+    def _on_finished(self) -> None:
         self.answered.emit(self._left.pop(0), self._answer)
         # Out of the reply's own signal, before the next one begins.
         QTimer.singleShot(0, self, self._ask)

@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
     from trainer.inference.text_stream import TrimmedStream
 
     engine = open_engine(
-        args.model, args.adapter, device=args.device, precision=args.precision, alpha=args.alpha
-    )
+        args.model, args.adapter, state=args.state,
+        device=args.device, precision=args.precision, alpha=args.alpha,
+    )  # fmt: skip
     tokenizer = load_tokenizer(args.vocab, engine.vocab_size)
     chat = render([Message("user", args.prompt)]) if args.chat else None
     prompt = args.prompt if chat is None else chat.text
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             output.stdout.write(text.encode("utf-8"))
     if args.json:
         usage = {"prompt_tokens": len(tokens), "completion_tokens": count}
-        name = served_name(args.model, args.adapter)
+        name = served_name(args.model, args.adapter, args.state)
         output.result({"text": answer, "finish_reason": reason, "usage": usage, "model": name})
     elif not answer.endswith("\n"):
         output.stdout.write(b"\n")

@@ -30,6 +30,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that choose a model and where it runs; `generate` has the same."""
     parser.add_argument("--model", required=True, type=Path, metavar="M", help="a base or merged model")
     parser.add_argument("--adapter", type=Path, metavar="A", help="an adapter to put on it, not merged")
+    parser.add_argument("--state", type=Path, metavar="S", help="tuned states that every text begins with")
     parser.add_argument("--alpha", type=positive_number, help="of an adapter without metadata")
     parser.add_argument("--vocab", type=Path, metavar="V", help="vocabulary (default: the model's own kind)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -50,9 +51,9 @@ def port_number(text: str) -> int:
     return value
 
 
-def served_name(model: Path, adapter: Path | None) -> str:
-    """The model's name for clients: the file's, and the adapter's behind it."""
-    return model.stem if adapter is None else f"{model.stem}+{adapter.stem}"
+def served_name(model: Path, *mounted: Path | None) -> str:
+    """The model's name for clients: the file's, and those of adapter and state behind it."""
+    return "+".join(path.stem for path in (model, *mounted) if path is not None)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,10 +83,11 @@ def _serve(args: argparse.Namespace, events: EventWriter, stoppable: list[Any]) 
     with bind(args.host, args.port) as sock:
         events.write("phase", name="loading_model")
         engine = open_engine(
-            args.model, args.adapter, device=args.device, precision=args.precision, alpha=args.alpha
-        )
+            args.model, args.adapter, state=args.state,
+            device=args.device, precision=args.precision, alpha=args.alpha,
+        )  # fmt: skip
         tokenizer = load_tokenizer(args.vocab, engine.vocab_size)
-        name = served_name(args.model, args.adapter)
+        name = served_name(args.model, args.adapter, args.state)
         served = Served(name, engine.generation, engine.device, engine.vocab_size, int(time.time()))
         scheduler = Scheduler(engine, tokenizer, slots=args.slots)
         key = args.api_key or os.environ.get(API_KEY_VARIABLE) or None

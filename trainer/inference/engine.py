@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.contract.errors import AppError
+from trainer.contract.errors import AppError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -186,6 +186,7 @@ def open_engine(
     model: Path,
     adapter: Path | None = None,
     *,
+    state: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     alpha: float | None = None,
@@ -197,11 +198,12 @@ def open_engine(
     Args:
         model: a base or merged model.
         adapter: an adapter of it.
+        state: tuned states that every text begins with.
         device, precision: see `choose_device`.
         alpha: of an adapter without metadata.
 
     Raises:
-        InputError: the file cannot be used, by what it is (`model_*`, `adapter_*`).
+        InputError: the file cannot be used, by what it is (`model_*`, `adapter_*`, `state_not_state`).
         AppError: see `choose_device`.
     """
     from trainer.models.checkpoint import open_checkpoint
@@ -209,24 +211,34 @@ def open_engine(
 
     spec = detect(open_checkpoint(model).infos, model)
     chosen, dtype = choose_device(device, precision)
-    if adapter is None and model.suffix == ".pth":
+    if adapter is None and state is None and model.suffix == ".pth":
         return PackageEngine(model, spec.generation, f"{chosen} {dtype}", spec.vocab_size)
-    return NativeEngine(_native_model(model, adapter, chosen, dtype, alpha))
+    return NativeEngine(_native_model(model, adapter, state, chosen, dtype, alpha))
 
 
-def _native_model(path: Path, adapter: Path | None, device: str, precision: str, alpha: float | None) -> Any:
+def _native_model(
+    path: Path, adapter: Path | None, state: Path | None, device: str, precision: str, alpha: float | None
+) -> Any:
     import torch
 
-    from trainer.models.checkpoint import open_checkpoint
     from trainer.models.loading import load_model
 
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     model = load_model(path, dtype=dtype, device=device)
-    if adapter is not None:
-        from trainer.adapters.attach import attach_adapter
-        from trainer.adapters.files import check_fits, read_adapter
-
-        found = read_adapter(adapter)
-        check_fits(found, open_checkpoint(path).infos, path)
-        attach_adapter(model, found, alpha=alpha)
+    # A state given as such has the last word, also over one that the adapter holds.
+    for extra in (adapter, state):
+        if extra is not None:
+            _mount(model, path, extra, alpha, only_state=extra is state)
     return model.eval()
+
+
+def _mount(model: Any, base: Path, path: Path, alpha: float | None, *, only_state: bool) -> None:
+    from trainer.adapters.attach import attach_adapter
+    from trainer.adapters.files import check_fits, open_adapter
+    from trainer.models.checkpoint import open_checkpoint
+
+    found = open_adapter(path)
+    if only_state and found.writer != "state" and found.method != "state":
+        raise InputError("state_not_state", path=str(path))
+    check_fits(found, open_checkpoint(base).infos, base)
+    attach_adapter(model, found.load(), alpha=alpha)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import trainer
+from runner_gui.model.serving import ServeOptions
 from runner_gui.services import commands
 from trainer.contract.params import PARAMS, TrainParams
 
@@ -64,7 +65,13 @@ def test_the_other_commands() -> None:
         "convert", "--data=/d", "--cache=/c", "--json", "--vocab-size=65536",
     ]  # fmt: skip
     assert commands.convert_args("/d", "/v", Path("/c"))[-1] == "--vocab=/v"
-    assert commands.serve_args(Path("/m"), Path("/a"))[-1] == "--adapter=/a"
+    options = ServeOptions(
+        Path("/m"), Path("/a"), Path("/s"), 8.0, "cpu", "fp32", port=8000, api_key="secret"
+    )
+    assert commands.serve_args(options) == [
+        "serve", "--model=/m", "--host=127.0.0.1", "--port=8000", "--device=cpu", "--precision=fp32",
+        "--exit-with-parent", "--alpha=8.0", "--adapter=/a", "--state=/s",
+    ]  # fmt: skip
 
 
 def test_it_runs_where_the_package_lies(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from runner_gui.model.run_store import RunStore, last_checkpoint
+from runner_gui.model.serving import ServeOptions
 from runner_gui.model.workspace import Workspace
 from runner_gui.services import pipeline as pipeline_module
 from runner_gui.services import place as place_module
-from runner_gui.services.chat import ChatService
+from runner_gui.services.answer_stream import AnswerStream
+from runner_gui.services.model_server import ModelServer
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.place import InDistribution, originals
 from runner_gui.services.run_session import last_hello
@@ -249,17 +251,18 @@ def test_a_failure_of_wsl_is_told_as_one(
 def test_a_chat_answers_from_inside(
     open_pipeline: Callable[[], Pipeline], world: World, params: Callable[..., TrainParams], qtbot: QtBot
 ) -> None:
-    chat = ChatService(open_pipeline().place)
+    server = ModelServer(open_pipeline().place)
     answered: list[str] = []
-    chat.answer_finished.connect(answered.append)
     try:
-        with qtbot.waitSignal(chat.ready, timeout=SECONDS):
-            chat.start(Path(params().base_model))
-        chat.ask([{"role": "user", "content": "Hi"}], {"max_tokens": 3})
+        server.start(ServeOptions(Path(params().base_model)))
+        qtbot.waitUntil(lambda: server.is_ready, timeout=SECONDS)
+        question = [{"role": "user", "content": "Hi"}]
+        stream = AnswerStream(server, "chat", {"messages": question, "max_tokens": 3}, server)
+        stream.finished.connect(answered.append)
         qtbot.waitUntil(lambda: bool(answered), timeout=SECONDS)
         assert answered == ["length"]
     finally:
-        chat.close()
+        server.close()
     assert any("serve --model=" in call for call in calls(world))
 
 

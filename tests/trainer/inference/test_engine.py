@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.contract.errors import AppError
+from trainer.adapters.attach import attach_adapter
+from trainer.adapters.files import read_adapter
+from trainer.contract.errors import AppError, InputError
 from trainer.data.tokenizers import Tokenizer
 from trainer.inference.engine import Engine, NativeEngine, PackageEngine, choose_device, open_engine
 from trainer.models.loading import load_model
@@ -146,6 +148,30 @@ def test_a_tuned_state_is_used_at_once_in_a_chat(
     assert np.abs(whole - bare.forward([5, 17, 99, 3, 250], None)[0]).max() > 1e-2
     # What was read goes on from the state of the file, not from it anew.
     assert np.abs(engine.forward([7], after)[0] - bare.forward([7], end)[0]).max() < 1e-4
+
+
+def test_an_adapter_and_a_state_are_mounted_together(
+    tmp_path: Path, make_checkpoint: Callable[..., Any], make_adapter: Callable[..., Any]
+) -> None:
+    base, adapter, state = (tmp_path / name for name in ("base.pth", "a.pth", "s.pth"))
+    make_checkpoint(base)
+    make_adapter(adapter, base)
+    torch.save({f"blocks.{i}.att.time_state": torch.randn(2, 32, 32) for i in range(2)}, state)
+    tokens = [5, 17, 99, 3, 250]
+
+    def logits(adapter: Path | None, state: Path | None) -> np.ndarray:
+        return open_engine(base, adapter, state=state, device="cpu").forward(tokens, None)[0]
+
+    both = logits(adapter, state)
+    model = load_model(base)
+    for path in (adapter, state):
+        attach_adapter(model, read_adapter(path))
+    assert np.array_equal(both, NativeEngine(model).forward(tokens, None)[0])
+    assert np.abs(both - logits(adapter, None)).max() > 1e-2
+    assert np.abs(both - logits(None, state)).max() > 1e-2
+    with pytest.raises(InputError) as caught:
+        logits(None, adapter)
+    assert caught.value.code == "state_not_state"
 
 
 def test_one_process_runs_one_kind_of_model(
