@@ -17,21 +17,55 @@ from trainer.contract.events import RS, Event, decode, encode
 # Set by a program that starts commands: errors come on stderr as events too, with their arguments.
 EVENTS_VARIABLE = "RWKV_TRAINER_EVENTS"
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 0, 1, 2, 3
+SHOW = ("auto", "events", "text", "bar")
 
 
 class HumanFeed:
-    """A feed that prints events as readable lines on a terminal."""
+    """A feed that prints events as readable lines, in UTF-8."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
 
     def write(self, line: bytes) -> None:
         event = decode(line.lstrip(RS))
-        if event is not None and (sentence := readable(event)):
-            self._stream.write(sentence + "\n")
+        if event is not None and (sentence := self.line(event)):
+            self._stream.write(f"{sentence}\n".encode(errors="replace"))
+
+    def line(self, event: Event) -> str:
+        """What is said of an event; an empty string for those that only programs want."""
+        return readable(event)
 
     def flush(self) -> None:
         self._stream.flush()
+
+
+class BarFeed(HumanFeed):
+    """The same with a step's line as Lightning and tqdm print it, which many programs look for."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(stream)
+        self._steps_per_epoch = self._epoch = 0
+        self._step_s: list[float] = []
+
+    def line(self, event: Event) -> str:
+        if event.t == "hello":
+            self._steps_per_epoch = event.get("steps_per_epoch") or 0
+        if event.t != "step" or not self._steps_per_epoch:
+            return super().line(event)
+        from tqdm import tqdm
+
+        if event["epoch"] != self._epoch:
+            self._epoch, self._step_s = event["epoch"], []
+        self._step_s.append(event["step_s"])
+        loss = "nan" if event["loss"] is None else f"{event['loss']:.3f}"
+        return tqdm.format_meter(
+            event["step"] - event["epoch"] * self._steps_per_epoch,
+            self._steps_per_epoch,
+            sum(self._step_s),
+            prefix=f"Epoch {event['epoch']}",
+            rate=len(self._step_s) / sum(self._step_s),
+            postfix=f"loss={loss}, lr={event['lr']:.2e}, tok/s={event['tok_s']:.0f}",
+        )
 
 
 @dataclass(slots=True)
@@ -64,18 +98,24 @@ class Output:
             os.dup2(log.fileno(), 1)
 
 
-def open_output() -> Output:
+def open_output(show: str = "auto") -> Output:
     """Keep stdout for events and the result, and send whatever else prints there to stderr.
 
     Done on file descriptors, before anything heavy is imported, because native code and third-party
     packages print to stdout too.
+
+    Args:
+        show: of `SHOW`; "auto" is text on a terminal and events elsewhere.
     """
     sys.stdout.flush()
     stdout, stderr = (os.fdopen(os.dup(fd), "wb", buffering=0) for fd in (1, 2))
-    if os.isatty(1):
-        return Output(HumanFeed(sys.stdout), stdout, stderr)
-    os.dup2(2, 1)
-    return Output(stdout, stdout, stderr)
+    is_terminal = os.isatty(1)
+    if show == "auto":
+        show = "text" if is_terminal else "events"
+    if not is_terminal:
+        os.dup2(2, 1)
+    feed = {"events": stdout, "text": HumanFeed(stdout), "bar": BarFeed(stdout)}[show]
+    return Output(feed, stdout, stderr)
 
 
 def readable(event: Event) -> str:

@@ -17,6 +17,7 @@ from trainer.commands.output import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_STOPPED,
+    SHOW,
     Output,
     missing_package,
     open_output,
@@ -49,6 +50,13 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         metavar="FILE",
         help="RWKV-Runner's config.json; flags go before it",
+    )
+    parser.add_argument(
+        "--show",
+        choices=SHOW,
+        default="auto",
+        help="on stdout: events for programs, text, or text with progress lines as tqdm prints them (bar); "
+        "default: text on a terminal, else events",
     )
     parser.add_argument("--check", action="store_true", help="only check the parameters")
     for param in PARAMS.values():
@@ -111,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("run_exists", path=str(folder.path))
     if args.resume and not folder.run_json.exists():
         raise InputError("run_not_found", path=str(folder.path))
-    output = open_output()
+    output = open_output(args.show)
     made = not folder.path.exists()
     try:
         folder.path.mkdir(parents=True, exist_ok=True)

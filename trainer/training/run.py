@@ -82,6 +82,7 @@ def _hello(events: EventWriter, record: RunRecord, opened: Opened) -> None:
         devices=describe_devices(opened.device.kind),
         resumed_from=None if opened.record is None else (opened.resume[1].step if opened.resume else 0),
         total=opened.plan.total_steps,
+        steps_per_epoch=opened.plan.steps_per_epoch,
         **{name: value for name, value in versions().items() if name != "lightning"},
     )
 
