@@ -42,6 +42,8 @@ class LayerState:
 
 
 State = list[LayerState]
+HeadLoss = Callable[[Tensor, Tensor], Tensor]
+"""What a head gives in place of logits: of the hidden vectors [B, T, C] and its weight [V, C]."""
 
 
 class Linear(nn.Module):
@@ -55,6 +57,13 @@ class Linear(nn.Module):
         if self.weight.requires_grad:
             return F.linear(x, self.weight.to(x.dtype))
         return FrozenProduct.apply(x, self.weight)
+
+
+class Head(Linear):
+    """The last projection: to logits, or to a loss that needs no tensor of them."""
+
+    def forward(self, x: Tensor, loss: HeadLoss | None = None) -> Tensor:
+        return super().forward(x) if loss is None else loss(x, self.weight)
 
 
 class Embedding(nn.Module):
@@ -200,21 +209,26 @@ class RWKV(nn.Module):
             for layer in range(spec.n_layer)
         )
         self.ln_out = LayerNorm(spec.n_embd)
-        self.head = Linear(spec.n_embd, spec.vocab_size)
+        self.head = Head(spec.n_embd, spec.vocab_size)
         self.compute_dtype = torch.float32
 
     def forward(
-        self, tokens: Tensor, state: State | None = None, resets: Tensor | None = None
+        self,
+        tokens: Tensor,
+        state: State | None = None,
+        resets: Tensor | None = None,
+        loss: HeadLoss | None = None,
     ) -> tuple[Tensor, State]:
-        """Run the blocks.
+        """Run the blocks, and the head where a loss is asked for.
 
         Args:
             tokens: int64 [B, T], any T ≥ 1.
             state: the state that a former call returned, or None for the start of a document.
             resets: bool [B, ceil(T / 16)], True where a document starts at token 16·j.
+            loss: see `HeadLoss`.
 
         Returns:
-            The hidden vectors behind ln_out [B, T, C], and the state after the last token.
+            The hidden vectors behind ln_out [B, T, C], or their loss; and the state after the last token.
         """
         x = self.emb(tokens).to(self.compute_dtype)
         # The back ends' test runs here, once, and not in a block: recomputing that would not repeat it.
@@ -226,7 +240,8 @@ class RWKV(nn.Module):
             arguments = (x, v_first, None if state is None else state[layer], resets)
             x, v_first, layer_state = recompute.run(policy, block, *arguments)
             new_state.append(layer_state)
-        return self.ln_out(x), new_state
+        hidden = self.ln_out(x)
+        return hidden if loss is None else self.head(hidden, loss), new_state
 
     def add_states(self) -> None:
         """Give layers that have none a state to start documents from (`HeadTimeMix.time_state`): zeros."""

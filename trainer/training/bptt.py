@@ -8,6 +8,7 @@ at its chunk edges and the activations of one chunk are held at a time, the rest
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from trainer.data.packing import ALIGN
 from trainer.kernels.dispatch import choose
 from trainer.models.skeleton import RWKV, LayerState, State
 from trainer.training.batches import MicroBatch
-from trainer.training.head_loss import head_cross_entropy
+from trainer.training.head_loss import summed_loss
 
 
 def segment_losses(
@@ -70,5 +71,4 @@ def _first_rows(state: State | None, rows: int) -> State | None:
 def _chunk(
     model: RWKV, tokens: Tensor, targets: Tensor, resets: Tensor, state: State | None
 ) -> tuple[Tensor, State]:
-    hidden, new_state = model(tokens, state, resets)
-    return head_cross_entropy(hidden.flatten(0, 1), model.head.weight, targets.flatten()), new_state
+    return model(tokens, state, resets, partial(summed_loss, targets))

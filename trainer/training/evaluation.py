@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ import torch
 from trainer.data.binidx import BinidxReader
 from trainer.data.packing import ALIGN
 from trainer.models.skeleton import RWKV, State
-from trainer.training.head_loss import IGNORE, head_cross_entropy
+from trainer.training.head_loss import IGNORE, summed_loss
 
 CHUNK_TOKENS = 1024
 
@@ -95,11 +96,9 @@ def evaluate(
     for tokens, targets, resets in _chunks(_stream(reader, documents, assistant_only), CHUNK_TOKENS):
         if should_stop is not None and should_stop():
             break
-        hidden, state = model(
-            torch.from_numpy(tokens)[None].to(device), state, torch.from_numpy(resets)[None].to(device)
-        )
-        y = torch.from_numpy(targets).to(device)
-        total += float(head_cross_entropy(hidden[0], model.head.weight, y))
+        x, y, starts = (torch.from_numpy(array)[None].to(device) for array in (tokens, targets, resets))
+        loss, state = model(x, state, starts, partial(summed_loss, y))
+        total += float(loss)
         counted += int((y >= 0).sum())
         done += len(tokens)
         if on_progress is not None:

@@ -94,3 +94,8 @@ def head_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tenso
         Scalar sum in fp32 (float64 for float64 input); divide by the number of counted targets.
     """
     return _HeadCrossEntropy.apply(hidden, weight, targets)
+
+
+def summed_loss(targets: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
+    """The cross-entropies of hidden [B, T, C] against targets [B, T], summed."""
+    return head_cross_entropy(hidden.flatten(0, 1), weight, targets.flatten())
