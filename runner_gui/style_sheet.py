@@ -68,7 +68,7 @@ QToolButton#small:hover { background: $hover; }
 QToolButton#small:focus { border: 1px solid $accent_text; }
 QToolButton#nav {
     background: transparent; border: 1px solid transparent; border-radius: 8px;
-    color: $muted; font-size: 12px; min-width: 84px; max-width: 84px; min-height: 54px; max-height: 54px;
+    color: $muted; padding: 0 8px; min-width: 114px; max-width: 114px; min-height: 34px; max-height: 34px;
 }
 QToolButton#nav:hover { background: $hover; }
 QToolButton#nav:checked { background: $selected; color: $accent_text; }

@@ -6,17 +6,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import QByteArray, QSize, Qt, QTimer
+from PySide6.QtCore import QByteArray, QTimer
 from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import (
-    QButtonGroup,
-    QFrame,
     QHBoxLayout,
-    QLabel,
     QMainWindow,
     QStackedWidget,
-    QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -35,12 +30,14 @@ from runner_gui.pages.train import TrainPage
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.widgets.banner import Notice
 from runner_gui.widgets.dialogs import Question, close_dialog
+from runner_gui.widgets.nav_rail import NavRail
 from trainer.contract.errors import AppError
 from trainer.contract.run_folder import RunFolder
 
 LOG = logging.getLogger(__name__)
 PAGES = ("train", "runs", "models", "environment", "settings", "about")
 FOOT = "settings"  # this page's entry and those behind it stand at the foot of the navigation
+MAX_NUMBER = 9  # pages that Ctrl and a digit reach
 SAVE_AFTER_MS = 500
 
 
@@ -75,40 +72,17 @@ class MainWindow(QMainWindow):
 
     def _lay_out(self) -> None:
         self.pages = QStackedWidget()
-        self._nav = QButtonGroup(self)
-        self.nav: dict[str, QToolButton] = {}
-        rail = QFrame()
-        rail.setObjectName("rail")
-        rail.setFixedWidth(100)
-        column = QVBoxLayout(rail)
-        column.setContentsMargins(7, 16, 7, 12)
-        column.setSpacing(4)
-        mark = QLabel()
-        mark.setPixmap(self.windowIcon().pixmap(QSize(32, 32)))
-        column.addWidget(mark, 0, Qt.AlignmentFlag.AlignHCenter)
-        column.addSpacing(12)
-        for index, name in enumerate(PAGES):
-            page: QWidget = getattr(self, f"{name}_page")
-            if name == FOOT:
-                column.addStretch(1)
-            entry = QToolButton()
-            entry.setObjectName("nav")
-            entry.setCheckable(True)
-            entry.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-            entry.setIconSize(QSize(22, 22))
-            entry.setCursor(Qt.CursorShape.PointingHandCursor)
-            entry.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-            entry.clicked.connect(lambda _=False, chosen=name: self.show_page(chosen))
-            self._nav.addButton(entry, index)
-            self.nav[name] = entry
-            column.addWidget(entry)
-            self.pages.addWidget(page)
+        keys = {name: f"Ctrl+{place}" for place, name in enumerate(PAGES, 1) if place <= MAX_NUMBER}
+        self.rail = NavRail(PAGES, FOOT, keys, self.windowIcon())
+        self.nav = self.rail.entries
+        for name in PAGES:
+            self.pages.addWidget(getattr(self, f"{name}_page"))
         body = QWidget()
         body.setObjectName("page")
         across = QHBoxLayout(body)
         across.setContentsMargins(0, 0, 0, 0)
         across.setSpacing(0)
-        across.addWidget(rail)
+        across.addWidget(self.rail)
         across.addWidget(self.pages, 1)
         self.setCentralWidget(body)
         self.show_page("train")
@@ -131,12 +105,12 @@ class MainWindow(QMainWindow):
         self.models_page.continue_requested.connect(self._continue_from)
         self.models_page.chat_requested.connect(self.train_page.flow.chat)
         language_changed.connect(self.retranslate)
-        theme.theme.changed.connect(self._tint)
+        self.rail.page_chosen.connect(self.show_page)
 
     def _add_shortcuts(self) -> None:
         page = self.train_page
-        for index, name in enumerate(PAGES, 1):
-            shortcut = QShortcut(QKeySequence(f"Ctrl+{index}"), self)
+        for number, name in enumerate(PAGES[:MAX_NUMBER], 1):
+            shortcut = QShortcut(QKeySequence(f"Ctrl+{number}"), self)
             shortcut.activated.connect(lambda chosen=name: self.show_page(chosen))
         for keys, action in {
             "Ctrl+Return": page.press_primary,
@@ -149,9 +123,8 @@ class MainWindow(QMainWindow):
 
     def show_page(self, name: str) -> None:
         """Bring a page to the front."""
-        self.nav[name].setChecked(True)
+        self.rail.show_page(name)
         self.pages.setCurrentIndex(PAGES.index(name))
-        self._tint()
         self.retranslate()
 
     def save_settings(self) -> None:
@@ -257,13 +230,6 @@ class MainWindow(QMainWindow):
         self.settings.models_folder = folder
         self._save_timer.start()
 
-    def _tint(self) -> None:
-        for name, entry in self.nav.items():
-            entry.setIcon(theme.icon(name, "accent_text" if entry.isChecked() else "muted", 22))
-
     def retranslate(self) -> None:
-        for index, (name, entry) in enumerate(self.nav.items(), 1):
-            entry.setText(tr(f"page.{name}"))
-            entry.setToolTip(f"{tr(f'page.{name}')}  (Ctrl+{index})")
         current = PAGES[self.pages.currentIndex()]
         self.setWindowTitle(f"{tr(f'page.{current}')} – {tr('app.name')}")
