@@ -35,6 +35,8 @@ DTYPES: dict[int, np.dtype[Any]] = {
 }  # fmt: skip
 FORMAT_VERSION = 2
 _BLOCK_ITEMS = 1 << 20
+# Documents are short; they are written many at a time.
+_WRITE_TOKENS = 1 << 17
 
 
 class SkippedProblem(BaseModel):
@@ -110,10 +112,12 @@ class BinidxWriter:
         self._dtype = DTYPES[self.code]
         self._sizes = array("i")
         self._size = 0
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        self._waiting_tokens = 0
         self._files: dict[str, IO[bytes]] = {}
         self.tokens = 0
-        self.assistant_tokens = 0
-        self.max_token = 0
+        self._written_assistant_tokens = 0
+        self._written_max_token = 0
         try:
             self._prefix.parent.mkdir(parents=True, exist_ok=True)
             for suffix in ("bin", "mask"):
@@ -132,23 +136,39 @@ class BinidxWriter:
     def documents(self) -> int:
         return len(self._sizes)
 
+    @property
+    def assistant_tokens(self) -> int:
+        return self._written_assistant_tokens + sum(int(np.count_nonzero(mask)) for _, mask in self._waiting)
+
+    @property
+    def max_token(self) -> int:
+        return max([self._written_max_token, *(int(ids.max(initial=0)) for ids, _ in self._waiting)])
+
     def add(self, ids: np.ndarray, mask: np.ndarray) -> None:
-        """Append tokens to the open document.
+        """Append tokens to the open document; the arrays are kept for a while.
 
         Args:
             ids: integers [n], each below the vocabulary size.
             mask: uint8 [n].
         """
-        if ids.size == 0:
+        self._waiting.append((ids, mask))
+        self._size += ids.size
+        self._waiting_tokens += ids.size
+        if self._waiting_tokens >= _WRITE_TOKENS:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        if not self._waiting_tokens:
             return
+        ids, mask = map(np.concatenate, zip(*self._waiting, strict=True))
+        self._waiting, self._waiting_tokens = [], 0
+        self._written_assistant_tokens += int(np.count_nonzero(mask))
+        self._written_max_token = max(self._written_max_token, int(ids.max()))
         try:
-            self._files["bin"].write(ids.astype(self._dtype, copy=False).tobytes())
-            self._files["mask"].write(mask.tobytes())
+            self._files["bin"].write(ids.astype(self._dtype, copy=False))
+            self._files["mask"].write(mask)
         except OSError as error:
             raise disk_error(error, self._prefix) from error
-        self._size += ids.size
-        self.assistant_tokens += int(np.count_nonzero(mask))
-        self.max_token = max(self.max_token, int(ids.max()))
 
     def end_document(self) -> None:
         self._sizes.append(self._size)
@@ -161,6 +181,7 @@ class BinidxWriter:
             for suffix in ("json", "idx"):
                 self._files[suffix] = _temporary(part(self._prefix, suffix))
             self._files["json"].write(meta.model_dump_json(indent=2).encode() + b"\n")
+            self._write_waiting()
             self._write_index(self._files["idx"])
             for file in self._files.values():
                 file.flush()

@@ -153,8 +153,7 @@ def _write_document(
         writer.add(ids, mask)
         watch.tick()
     counts_at_end = content[-1].counts if isinstance(content, tuple) else marker.counts_at_end
-    end = np.array([tokenizer.end_of_document], dtype=np.int64)
-    writer.add(end, np.array([counts_at_end], dtype=np.uint8))
+    writer.add(np.array([tokenizer.end_of_document], np.int32), np.array([counts_at_end], np.uint8))
     writer.end_document()
     findings.end()
 

@@ -26,6 +26,8 @@ _MOJIBAKE = re.compile(
     "\\ufffd|锟斤拷|烫烫烫|ï»¿|â€[™œ\\u009d“”¦\\u0093\\u0094\\u0099]|[Ãâ][\\u0080-\\u00bf]{2}"
     "|Ã[\\u00a0-\\u00bf](?=[a-z])"
 )
+# What those begin with: looking for a single character is many times as fast.
+_MOJIBAKE_STARTS = "\ufffd锟烫ïâÃ"
 
 
 class Noticed(BaseModel):
@@ -77,12 +79,13 @@ class Findings:
             yield piece
 
     def look_at(self, text: str) -> None:
-        if not text.isascii() and _MOJIBAKE.search(text) is not None:
+        suspicious = not text.isascii() and any(start in text for start in _MOJIBAKE_STARTS)
+        if suspicious and _MOJIBAKE.search(text) is not None:
             self._remarks.add("mojibake")
 
     def add(self, ids: np.ndarray) -> None:
         self._tokens += ids.size
-        self._hash.update(ids.astype("<i4").tobytes())
+        self._hash.update(ids.astype("<i4", copy=False))
 
     def end(self) -> None:
         if self._tokens > VERY_LONG_TOKENS:

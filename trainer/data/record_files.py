@@ -85,7 +85,7 @@ def json_lines(path: Path, on_bytes: OnBytes) -> Records:
                 while not line.endswith(b"\n") and (line := file.readline(_BLOCK_BYTES)):
                     on_bytes(len(line))
                 yield number, _parsed(None)
-            elif line.strip():
+            elif not line.isspace():
                 yield number, _parsed(line)
 
 

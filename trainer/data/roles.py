@@ -37,7 +37,10 @@ FAMILIES = (
 _TURN_STARTS = ("\n\n+", "\n")
 _FIRST = {(f, start): f.pattern(rf"\A\s*|{start}") for start in _TURN_STARTS for f in FAMILIES}
 _LATER = {(f, start): f.pattern(start) for start in _TURN_STARTS for f in FAMILIES}
-_ANY = re.compile("(?:" + "|".join(n for f in FAMILIES for n in (*f.prompts, *f.answers)) + ")[:：]")
+_NAMES = "|".join(name for family in FAMILIES for name in (*family.prompts, *family.answers))
+# Two patterns, because a search for one that begins with a newline jumps from line to line.
+_NAME_AT_START = re.compile(rf"\s*(?:{_NAMES})[:：]")
+_NAME_AT_LINE = re.compile(rf"\n(?:{_NAMES})[:：]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class RoleMarker:
 
 def _conversation(text: str) -> tuple[Family, str] | None:
     """The family of a text's roles and what its turns start behind, or None if it has no roles."""
-    if _ANY.search(text) is None:
+    if _NAME_AT_START.match(text) is None and _NAME_AT_LINE.search(text) is None:
         return None
     for (family, start), pattern in _FIRST.items():
         names = {found[1] for found in pattern.finditer(text)}
