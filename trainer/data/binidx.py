@@ -165,8 +165,8 @@ class BinidxWriter:
         self._written_assistant_tokens += int(np.count_nonzero(mask))
         self._written_max_token = max(self._written_max_token, int(ids.max()))
         try:
-            self._files["bin"].write(ids.astype(self._dtype, copy=False))
-            self._files["mask"].write(mask)
+            self._files["bin"].write(ids.astype(self._dtype, copy=False).data)
+            self._files["mask"].write(mask.data)
         except OSError as error:
             raise disk_error(error, self._prefix) from error
 

@@ -85,7 +85,7 @@ class Findings:
 
     def add(self, ids: np.ndarray) -> None:
         self._tokens += ids.size
-        self._hash.update(ids.astype("<i4", copy=False))
+        self._hash.update(ids.astype("<i4", copy=False).data)
 
     def end(self) -> None:
         if self._tokens > VERY_LONG_TOKENS:
