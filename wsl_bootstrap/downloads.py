@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import httpx
@@ -22,6 +24,7 @@ _TIMEOUT_S = 20.0
 _BLOCK_BYTES = 1 << 20
 # An address that sends nothing new is asked this often in all; one that does, as long as it does.
 _TRIES = 3
+_MOST_JSON_BYTES = 16 << 20
 _SUM = re.compile(r"^(?P<sha256>[0-9a-f]{64}) [ *](?P<name>\S+)$", re.MULTILINE)
 
 
@@ -46,6 +49,28 @@ def find_image(folder_url: str, machine: str, proxy: str | None = None) -> tuple
         raise StepError(make_code("download_failed", detail=f"{folder_url}: no -wsl-{machine}.wsl"))
     newest = max(named, key=lambda found: _numbers(found["name"]))
     return urljoin(folder_url, newest["name"]), newest["sha256"]
+
+
+def fetch_json(url: str, proxy: str | None = None, timeout_s: float = _TIMEOUT_S) -> Any:
+    """Return the JSON document at an address.
+
+    Raises:
+        StepError: it cannot be reached, is none, or is too long to be one that we asked for.
+    """
+    try:
+        with (
+            httpx.Client(proxy=proxy, timeout=timeout_s, follow_redirects=True) as client,
+            client.stream("GET", url) as answer,
+        ):
+            answer.raise_for_status()
+            text = bytearray()
+            for block in answer.iter_bytes():
+                text += block
+                if len(text) > _MOST_JSON_BYTES:
+                    raise ValueError(f"more than {_MOST_JSON_BYTES} bytes")
+        return json.loads(text)
+    except (httpx.HTTPError, ValueError, RecursionError) as problem:
+        raise _broken(url, problem) from problem
 
 
 def download(

@@ -94,10 +94,15 @@ class Catalogue(BaseModel):
     def family(self, offer: Offer) -> str:
         return self.repositories[offer.repository].family
 
-    def sources(self, offer: Offer, first: str = "") -> list[Source]:
-        """The servers to ask in turn; `first` is the host of the one that the person prefers."""
+    def sources(self, offer: Offer, first: str = "", hub: str | None = None) -> list[Source]:
+        """The servers to ask in turn.
+
+        Args:
+            first: host of the one that the person prefers. hub: address of a model hub of their own.
+        """
         sources = self.repositories[offer.repository].sources
-        return sorted(sources, key=lambda source: source.host != first)
+        own = [s.model_copy(update={"at": hub.rstrip("/")}) for s in sources if hub and s.kind == "hub"][:1]
+        return [*own, *sorted(sources, key=lambda source: source.host != first)]
 
     def hosts(self) -> list[str]:
         """Every server there is, in the order in which they are asked."""

@@ -46,6 +46,9 @@ class Workspace:
         self.cache = self.root / "cache"
         self.journal_file = self.root / "journal.json"
         self.settings_file = self.root / "settings.json"
+        self.catalogue_file = self.root / "catalogue.json"
+        self.downloads_file = self.root / "downloads.json"
+        self.configurations_file = self.root / "configurations.json"
 
     def use_models_folder(self, folder: str) -> None:
         """Models lie here from now on, merged ones too; "" means the work folder's own. Nothing is moved."""

@@ -58,6 +58,9 @@ def test_the_preferred_server_is_asked_first(bundled: Catalogue) -> None:
     assert hosts[0] == "modelscope.cn"
     assert set(hosts) == set(bundled.hosts())
     assert [s.host for s in bundled.sources(offer)] == bundled.hosts()
+    own = bundled.sources(offer, "modelscope.cn", "http://models.local/")
+    assert own[0].file_url("x") == "http://models.local/BlinkDL/rwkv7-g1/resolve/main/x"
+    assert [s.host for s in own[1:]] == hosts
 
 
 def test_each_kind_of_server_names_files_in_its_way() -> None:
