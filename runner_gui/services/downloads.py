@@ -171,9 +171,9 @@ class Downloads(QObject):
         offer = self.keeper.offer(one.name) if one is not None else None
         if one is None or offer is None:
             return
-        urls = [
-            source.file_url(offer.name) for source in self.keeper.catalogue.sources(offer, self._preferred)
-        ]
+        options = self._options()
+        sources = self.keeper.catalogue.sources(offer, self._preferred, options.source.models)
+        urls = [source.file_url(offer.name) for source in sources]
         cancel = CancelToken()
         work = threading.Thread(
             target=self._work, args=(one, offer, urls, options.proxy, cancel), daemon=True
