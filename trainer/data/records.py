@@ -24,6 +24,7 @@ from trainer.contract.data_terms import Remark, Shape
 from trainer.contract.errors import InputError
 from trainer.data.documents import BadRecordError, Document
 from trainer.data.templates import Message, Role, Segment, Think, clean, dialogue, instruction, with_thought
+from trainer.data.tools import call_block, with_tools
 
 FIELDS = (
     "text", "messages", "conversations", "system", "instruction", "input", "output", "response", "prompt",
@@ -206,17 +207,7 @@ def _conversation(fields: Mapping[str, Any], shape: Shape, think: Think) -> list
     messages = _messages(turns, think)
     if messages[0].role != "system":
         messages = [*_system(fields.get("system")), *messages]
-    return _with_tools(messages, _decoded(fields.get("tools")))
-
-
-def _with_tools(messages: list[Message], tools: Any) -> list[Message]:
-    """The functions that may be called stand first in the system's turn."""
-    if not tools:
-        return messages
-    listed = tools if isinstance(tools, str) else _json(tools)
-    if messages[0].role != "system":
-        return [Message("system", f"Tools:\n{listed}"), *messages]
-    return [Message("system", f"Tools:\n{listed}\n{messages[0].content}"), *messages[1:]]
+    return with_tools(messages, _decoded(fields.get("tools")))
 
 
 def _decoded(value: Any) -> Any:
@@ -265,11 +256,7 @@ def _calls(turn: Mapping[str, Any]) -> str:
         for call in calls
         if isinstance(call, Mapping) and isinstance(function := call.get("function", call), Mapping)
     ]
-    return f"\n```json\n{_json(plain)}\n```"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return f"\n{call_block(plain)}" if plain else ""
 
 
 def _thought(fields: Mapping[str, Any]) -> str:

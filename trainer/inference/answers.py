@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from trainer.inference.api_types import api_reason
 from trainer.inference.generation import FinishReason, Piece, Vocabulary
 from trainer.inference.text_stream import TrimmedStream
+from trainer.inference.tool_calls import ToolCall, ToolCallStream
 
 
 class Answer(Protocol):
@@ -33,22 +34,33 @@ class Answer(Protocol):
 
 @dataclass
 class ChatAnswer:
-    """A choice of /v1/chat/completions: white space around it belongs to the template, not to the answer."""
+    """A choice of /v1/chat/completions: white space around it belongs to the template, not to the answer.
+
+    Attributes:
+        tools: takes the calls out of the answer.
+        goes_on: with an answer that was begun, so white space in front is its own.
+    """
 
     tokenizer: Vocabulary
     wants_logprobs: bool
+    tools: ToolCallStream | None = None
+    goes_on: bool = False
     object_name: str = "chat.completion"
     chunk_name: str = "chat.completion.chunk"
     finish_reason: FinishReason | None = None
     _text: str = ""
-    _trim: TrimmedStream = field(default_factory=TrimmedStream)
     _logprobs: list[dict[str, Any]] = field(default_factory=list)
+    _calls: list[ToolCall] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._trim = TrimmedStream(begun=self.goes_on)
 
     def opening(self) -> dict[str, Any]:
         return {"delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
 
     def add(self, piece: Piece) -> list[dict[str, Any]]:
-        text = self._trim.push(piece.text)
+        text, calls = self._words(piece)
+        text = self._trim.push(text)
         self._text += text
         logprobs = self._entries(piece)
         self._logprobs += logprobs
@@ -57,16 +69,38 @@ class ChatAnswer:
         if text or logprobs:
             found = {"content": logprobs} if self.wants_logprobs else None
             chunks.append({"delta": {"content": text}, "logprobs": found, "finish_reason": None})
+        for call in calls:
+            delta = {"tool_calls": [{"index": len(self._calls), **call.as_json()}]}
+            self._calls.append(call)
+            chunks.append({"delta": delta, "logprobs": None, "finish_reason": None})
         if piece.finish_reason is not None:
-            chunks.append({"delta": {}, "logprobs": None, "finish_reason": api_reason(piece.finish_reason)})
+            chunks.append({"delta": {}, "logprobs": None, "finish_reason": self._reason()})
         return chunks
 
     def choice(self) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": self._text, "refusal": None}
+        if self._calls:
+            message["content"] = self._text or None
+            message["tool_calls"] = [call.as_json() for call in self._calls]
         return {
-            "message": {"role": "assistant", "content": self._text, "refusal": None},
+            "message": message,
             "logprobs": {"content": self._logprobs} if self.wants_logprobs else None,
-            "finish_reason": api_reason(self.finish_reason),
+            "finish_reason": self._reason(),
         }
+
+    def _words(self, piece: Piece) -> tuple[str, list[ToolCall]]:
+        if self.tools is None:
+            return piece.text, []
+        text, calls = self.tools.push(piece.text)
+        if piece.finish_reason is None:
+            return text, calls
+        rest, last = self.tools.finish(whole=piece.finish_reason == "stop")
+        return text + rest, calls + last
+
+    def _reason(self) -> str | None:
+        return (
+            "tool_calls" if self._calls and self.finish_reason == "stop" else api_reason(self.finish_reason)
+        )
 
     def _entries(self, piece: Piece) -> list[dict[str, Any]]:
         if not self.wants_logprobs or piece.token is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from trainer.data.tools import call_block, with_tools
 from trainer.inference.chat import Message
 from trainer.inference.generation import FinishReason
 from trainer.inference.sampling import SamplingParams
@@ -44,7 +46,7 @@ class SamplingRequest(BaseModel):
     model: str = ""
     stream: bool = False
     stream_options: StreamOptions | None = None
-    n: int = Field(1, ge=1, le=16)
+    n: int = Field(1, ge=1, le=128)
     max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
     temperature: float | None = Field(None, ge=0, le=5)
     top_p: float | None = Field(None, ge=0, le=1)
@@ -94,16 +96,67 @@ class TextPart(BaseModel):
     text: str
 
 
+class CalledFunction(BaseModel):
+    name: str
+    arguments: str = "{}"
+
+
+class MessageCall(BaseModel):
+    """A call that an earlier answer made."""
+
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class ChatMessage(BaseModel):
     """One message; `developer` is what newer clients call `system`."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
+    tool_calls: list[MessageCall] | None = None
 
     def message(self) -> Message:
         content = self.content or ""
         text = content if isinstance(content, str) else "".join(part.text for part in content)
+        if self.tool_calls:
+            calls = [
+                {"name": call.function.name, "arguments": _value(call.function.arguments)}
+                for call in self.tool_calls
+            ]
+            text = f"{text}\n{call_block(calls)}"
         return Message("system" if self.role == "developer" else self.role, text)
+
+
+def _value(arguments: str) -> Any:
+    try:
+        return json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+
+
+class Function(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(min_length=1, max_length=64)
+
+
+class Tool(BaseModel):
+    """A function that may be called; its description is the model's to read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(BaseModel):
+    name: str
+
+
+class NamedTool(BaseModel):
+    type: Literal["function"]
+    function: FunctionName
 
 
 class ChatRequest(SamplingRequest):
@@ -113,19 +166,40 @@ class ChatRequest(SamplingRequest):
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    tools: list[Any] | None = None
+    tools: list[Tool] | None = Field(None, max_length=128)
+    tool_choice: Literal["none", "auto", "required"] | NamedTool = "auto"
     response_format: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _only_what_can_be_done(self) -> ChatRequest:
-        if self.tools:
-            raise ValueError("tools are not supported by this server")
         if self.response_format and self.response_format.get("type") != "text":
             raise ValueError("response_format can only be text")
+        choice = self.tool_choice
+        if isinstance(choice, NamedTool) and choice.function.name not in self.function_names():
+            raise ValueError(f"tool_choice names {choice.function.name!r}, which is not in tools")
+        if choice == "required" and not self.tools:
+            raise ValueError("tool_choice is required, but there are no tools")
         return self
 
     def limit(self) -> int:
         return self.max_completion_tokens or super().limit()
+
+    def function_names(self) -> frozenset[str]:
+        """Functions that the answer may call."""
+        if self.tool_choice == "none":
+            return frozenset()
+        return frozenset(tool.function.name for tool in self.tools or ())
+
+    def conversation(self) -> list[Message]:
+        """The messages, with the functions that may be called."""
+        tools = [tool.model_dump() for tool in self.tools or ()] if self.function_names() else None
+        return with_tools([message.message() for message in self.messages], tools)
+
+    def begun_call(self) -> str | None:
+        """What of a call the answer has to begin with behind its fence; None where it is free."""
+        if isinstance(self.tool_choice, NamedTool):
+            return f'\n{{"name": {json.dumps(self.tool_choice.function.name)}, "arguments":'
+        return "" if self.tool_choice == "required" else None
 
 
 class CompletionRequest(SamplingRequest):
@@ -147,12 +221,36 @@ class CompletionRequest(SamplingRequest):
 
     def prompts(self) -> list[str | list[int]]:
         """Each prompt, as text or as tokens."""
-        prompt = self.prompt
-        if isinstance(prompt, str):
-            return [prompt]
-        if all(isinstance(item, int) for item in prompt):
-            return [[int(item) for item in prompt if isinstance(item, int)]]
-        return [item for item in prompt if not isinstance(item, int)]
+        return _texts(self.prompt)
+
+
+class EmbeddingsRequest(BaseModel):
+    """POST /v1/embeddings."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = ""
+    input: str | list[str] | list[int] | list[list[int]]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+    @model_validator(mode="after")
+    def _has_text(self) -> EmbeddingsRequest:
+        if not self.input or (isinstance(self.input, list) and any(text in ("", []) for text in self.input)):
+            raise ValueError("input has an empty text")
+        return self
+
+    def texts(self) -> list[str | list[int]]:
+        """Each text, as text or as tokens."""
+        return _texts(self.input)
+
+
+def _texts(given: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:
+    if isinstance(given, str):
+        return [given]
+    if all(isinstance(item, int) for item in given):
+        return [[int(item) for item in given if isinstance(item, int)]]
+    return [item for item in given if not isinstance(item, int)]
 
 
 def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> dict[str, Any]:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from trainer.data.templates import CHAT_STOP, SEPARATOR, Message, Role, Segment, clean, dialogue, turn
 from trainer.inference.generation import Vocabulary
 
-__all__ = ["CHAT_STOP", "ChatPrompt", "Message", "Role", "clean", "render", "token_boundaries"]
+__all__ = [
+    "CHAT_STOP",
+    "ChatPrompt",
+    "Message",
+    "Role",
+    "clean",
+    "is_unfinished",
+    "render",
+    "token_boundaries",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +36,24 @@ class ChatPrompt:
         return [token for segment in self.segments for token in tokenizer.encode(segment.text)]
 
 
-def render(messages: Sequence[Message]) -> ChatPrompt:
-    """The prompt that asks for the next answer; a last message of the assistant is gone on with."""
-    unfinished = bool(messages) and messages[-1].role == "assistant"
+def is_unfinished(messages: Sequence[Message]) -> bool:
+    """Whether the last message is the assistant's, to be gone on with."""
+    return bool(messages) and messages[-1].role == "assistant"
+
+
+def render(messages: Sequence[Message], begun: str = "") -> ChatPrompt:
+    """The prompt that asks for the next answer; a last message of the assistant is gone on with.
+
+    Args:
+        begun: what the answer has to begin with, behind the colon.
+    """
+    unfinished = is_unfinished(messages)
     ends, offset = [], 0
     for message in messages[: len(messages) - unfinished]:
         offset += len((turn(message) + SEPARATOR).encode("utf-8", errors="surrogatepass"))
         ends.append(offset)
-    return ChatPrompt(dialogue(messages, ask=not unfinished), tuple(ends))
+    segments = dialogue(messages, ask=not unfinished)
+    return ChatPrompt((*segments, Segment(begun, counts=True)) if begun else segments, tuple(ends))
 
 
 def token_boundaries(

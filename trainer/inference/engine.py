@@ -42,6 +42,10 @@ class Engine(Protocol):
         """Memory that a state takes."""
         ...
 
+    def last_hidden(self, state: State) -> NDArray[np.float32]:
+        """What the last block's channel mixing was given at the last token, float32 [C]."""
+        ...
+
 
 class PackageEngine:
     """The package `rwkv`. It reads its environment at import and keeps dtype and device in module globals,
@@ -83,6 +87,10 @@ class PackageEngine:
 
     def state_bytes(self, state: State) -> int:
         return sum(tensor.nbytes for tensor in state)
+
+    def last_hidden(self, state: State) -> NDArray[np.float32]:
+        # In every generation of the package a layer's last tensor is its channel mixing's token shift.
+        return state[-1].float().cpu().numpy().reshape(-1)
 
 
 def _package_class(*, seven: bool) -> Any:
@@ -142,6 +150,9 @@ class NativeEngine:
 
     def state_bytes(self, state: State) -> int:
         return sum(t.nbytes for layer in state for t in (layer.att_x, layer.wkv, layer.ffn_x))
+
+    def last_hidden(self, state: State) -> NDArray[np.float32]:
+        return state[-1].ffn_x.float().cpu().numpy().reshape(-1)
 
 
 def _compact(layer: Any) -> Any:

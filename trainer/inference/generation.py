@@ -6,18 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from trainer.inference.engine import Engine, State
+from trainer.inference.engine import Engine
 from trainer.inference.prefix_cache import PrefixCache
+from trainer.inference.reading import Reading
 from trainer.inference.sampling import Sampler, SamplingParams, TokenLogprob
 from trainer.inference.text_stream import TextStream
 
 FinishReason = Literal["stop", "length", "cancelled"]
-# Tokens of a prompt that are read between two looks at other answers and at a wish to stop.
-PREFILL_TOKENS = 128
-END_OF_DOCUMENT = 0
 
 
 class Vocabulary(Protocol):
@@ -69,26 +64,27 @@ class Generation:
         cache: PrefixCache | None = None,
         boundaries: Sequence[int] = (),
     ) -> None:
-        self._engine = engine
         self._tokenizer = tokenizer
         self._params = params
-        self._cache = cache
+        self._reading = Reading(engine, prompt, cache, boundaries)
         self._sampler = Sampler(params)
         self._text = TextStream(params.stop)
-        self._read = 0
-        self._tokens = list(prompt) or [END_OF_DOCUMENT]
-        self.prompt_tokens = len(self._tokens)
-        self._stations = sorted({*(b for b in boundaries if 0 < b < self.prompt_tokens), self.prompt_tokens})
-        self._state: State = None
-        self._logits: NDArray[np.float32] | None = None
-        self.cached_tokens = 0
         self.completion_tokens = 0
         self.finish_reason: FinishReason | None = None
 
     @property
     def reading(self) -> bool:
         """Whether the prompt is not read to its end yet."""
-        return self._read < self.prompt_tokens
+        return self._reading.in_prompt
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self._reading.prompt_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt whose state was known from before."""
+        return self._reading.cached_tokens
 
     def step(self) -> Piece | None:
         """Do one unit of work: read a part of the prompt (None), or give the answer's next piece.
@@ -97,15 +93,12 @@ class Generation:
             ValueError: the model's logits are not finite.
         """
         if self.reading:
-            self._read_prompt()
+            self._reading.step()
             return None
-        if self._read < len(self._tokens):
-            self._forward(self._tokens[self._read :])
-        assert self._logits is not None
-        sampled = self._sampler.sample(self._logits)
+        sampled = self._sampler.sample(self._reading.next_logits())
         if sampled.token in self._params.stop_tokens:
             return self._finish("stop")
-        self._tokens.append(sampled.token)
+        self._reading.append(sampled.token)
         self.completion_tokens += 1
         text = self._text.push(self._tokenizer.decode_bytes([sampled.token]))
         reason: FinishReason | None = None
@@ -120,32 +113,10 @@ class Generation:
         """End the answer where it is."""
         return self._finish("cancelled")
 
-    def _read_prompt(self) -> None:
-        if self._read == 0 and self._cache is not None:
-            found = self._cache.longest(self._tokens)
-            if found is not None:
-                self._state, self._logits = found.state, found.logits
-                self._read = self.cached_tokens = found.tokens.size
-        if not self.reading:
-            return
-        station = next(s for s in self._stations if s > self._read)
-        self._forward(self._tokens[self._read : min(station, self._read + PREFILL_TOKENS)])
-        if self._read == station:
-            self._remember()
-
-    def _forward(self, tokens: list[int]) -> None:
-        self._logits, self._state = self._engine.forward(tokens, self._state)
-        self._read += len(tokens)
-
-    def _remember(self) -> None:
-        if self._cache is not None and self._logits is not None:
-            size = self._engine.state_bytes(self._state)
-            self._cache.put(self._tokens[: self._read], self._state, self._logits, size)
-
     def _finish(self, reason: FinishReason) -> Piece:
         self.finish_reason = reason
-        self._remember()
-        self._state = None
+        self._reading.remember()
+        self._reading.state = None
         return Piece(self._text.finish(cut_short=reason != "stop"), finish_reason=reason)
 
 

@@ -7,9 +7,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+from trainer.inference.embedding import Embedding
 from trainer.inference.engine import Engine
-from trainer.inference.generation import Generation, Piece, Vocabulary
+from trainer.inference.generation import FinishReason, Generation, Piece, Vocabulary
 from trainer.inference.prefix_cache import PrefixCache
 from trainer.inference.sampling import SamplingParams
 
@@ -20,26 +22,69 @@ class BusyError(Exception):
     """Too many requests wait already."""
 
 
+class Work(Protocol):
+    """Something that the model does, step by step."""
+
+    finish_reason: FinishReason | None
+
+    @property
+    def reading(self) -> bool:
+        """Whether a prompt is not read to its end yet."""
+        ...
+
+    def step(self) -> Any:
+        """Do one unit of bounded work; what came of it, or None."""
+        ...
+
+    def cancel(self) -> Any:
+        """End it; the last thing that comes of it."""
+        ...
+
+
+class Request(Protocol):
+    """What is to be done."""
+
+    @property
+    def tokens(self) -> Sequence[int]: ...
+
+    def begin(self, engine: Engine, tokenizer: Vocabulary, cache: PrefixCache) -> Work: ...
+
+
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be answered."""
+class AnswerRequest:
+    """A prompt to be answered; what comes of it are pieces."""
 
     tokens: Sequence[int]
     params: SamplingParams
     boundaries: Sequence[int] = ()
 
+    def begin(self, engine: Engine, tokenizer: Vocabulary, cache: PrefixCache) -> Generation:
+        return Generation(
+            engine, tokenizer, self.tokens, self.params, cache=cache, boundaries=self.boundaries
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """A text to be made a vector of; what comes of it is one `Embedded`."""
+
+    tokens: Sequence[int]
+
+    def begin(self, engine: Engine, tokenizer: Vocabulary, cache: PrefixCache) -> Embedding:
+        return Embedding(engine, self.tokens)
+
 
 class Job:
-    """A request on its way. `emit` is called in the model's thread, with each piece or with an exception.
+    """A request on its way. `emit` is called in the model's thread, with what comes of it or an exception.
 
     Attributes:
-        generation: set when the job has got a slot.
+        work: set when the job has got a slot.
     """
 
-    def __init__(self, request: Request, emit: Callable[[Piece | Exception], None]) -> None:
+    def __init__(self, request: Request, emit: Callable[[Any], None]) -> None:
         self.request = request
         self.emit = emit
-        self.generation: Generation | None = None
+        self.work: Work | None = None
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
@@ -140,26 +185,22 @@ class Scheduler:
     def _advance(self, job: Job) -> bool:
         """Do one step of a job; whether it is done."""
         try:
-            if job.generation is None:
+            if job.work is None:
                 if job.cancelled:
                     job.emit(Piece("", finish_reason="cancelled"))
                     return True
-                request = job.request
-                job.generation = Generation(
-                    self._engine, self._tokenizer, request.tokens, request.params,
-                    cache=self._cache, boundaries=request.boundaries,
-                )  # fmt: skip
-            piece = job.generation.cancel() if job.cancelled else job.generation.step()
+                job.work = job.request.begin(self._engine, self._tokenizer, self._cache)
+            done = job.work.cancel() if job.cancelled else job.work.step()
         except Exception as error:  # noqa: BLE001 - the thread's edge
             # The request gets the error, the others go on.
             _LOG.exception("an answer failed")
             job.emit(error)
             return True
-        if piece is not None:
-            job.emit(piece)
-        return job.generation.finish_reason is not None
+        if done is not None:
+            job.emit(done)
+        return job.work.finish_reason is not None
 
 
 def _reads(job: Job) -> bool:
     """Whether the job has (a part of) its prompt to read, and is not about to end."""
-    return not job.cancelled and (job.generation is None or job.generation.reading)
+    return not job.cancelled and (job.work is None or job.work.reading)

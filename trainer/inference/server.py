@@ -8,11 +8,9 @@ header invites any page in.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
-import json
-import time
-import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,19 +21,21 @@ from sse_starlette.sse import EventSourceResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Message as AsgiMessage
 
-from trainer.contract.errors import AppError
-from trainer.inference import scheduler as scheduling
+from trainer.data.tools import FENCE, FENCE_END
 from trainer.inference.answers import Answer, ChatAnswer, TextAnswer
 from trainer.inference.api_types import (
     ApiError,
     ChatRequest,
     CompletionRequest,
+    EmbeddingsRequest,
     SamplingRequest,
-    usage,
 )
-from trainer.inference.chat import CHAT_STOP, render, token_boundaries
-from trainer.inference.generation import Piece, Vocabulary
-from trainer.inference.scheduler import Job, Scheduler
+from trainer.inference.chat import CHAT_STOP, is_unfinished, render, token_boundaries
+from trainer.inference.embedding import Embedded
+from trainer.inference.exchange import Exchange, Outcomes
+from trainer.inference.generation import Vocabulary
+from trainer.inference.scheduler import AnswerRequest, BusyError, EmbeddingRequest, Scheduler
+from trainer.inference.tool_calls import ToolCallStream
 
 _LOOPBACK_NAMES = {"127.0.0.1", "localhost", "[::1]"}
 
@@ -49,106 +49,6 @@ class Served:
     device: str
     vocab_size: int
     created_s: int
-
-
-class Exchange:
-    """The answers to one request: choices that grow in the model's thread and are read in the event loop."""
-
-    def __init__(
-        self, requests: Sequence[scheduling.Request], answers: Sequence[Answer], served: Served
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue()
-        self._answers = answers
-        self._served = served
-        self._id = f"{'chatcmpl' if answers[0].object_name.startswith('chat') else 'cmpl'}-{uuid.uuid4().hex}"
-        self._created_s = int(time.time())
-        self.jobs = [Job(request, self._emitter(index)) for index, request in enumerate(requests)]
-
-    def _emitter(self, index: int) -> Any:
-        def emit(item: Piece | Exception) -> None:
-            # A loop that is closed has no one left to read the answer.
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._queue.put_nowait, (index, item))
-
-        return emit
-
-    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
-        """(choice, piece) until every choice has ended; leaving early frees their slots.
-
-        Raises:
-            ApiError: a choice failed.
-        """
-        left = len(self.jobs)
-        try:
-            while left:
-                index, item = await self._queue.get()
-                if isinstance(item, Exception):
-                    raise _server_error(item)
-                yield index, item
-                left -= item.finish_reason is not None
-        finally:
-            self.cancel()
-
-    def cancel(self) -> None:
-        for job in self.jobs:
-            job.cancel()
-
-    async def whole(self) -> dict[str, Any]:
-        """The response that is not streamed."""
-        async for index, piece in self.pieces():
-            self._answers[index].add(piece)
-        choices = [{"index": index, **answer.choice()} for index, answer in enumerate(self._answers)]
-        return {**self._head(self._answers[0].object_name), "choices": choices, "usage": self._usage()}
-
-    async def chunks(self, *, include_usage: bool) -> AsyncIterator[dict[str, str]]:
-        """The streamed response, as server-sent events."""
-        extra: dict[str, Any] = {"usage": None} if include_usage else {}
-        head = self._head(self._answers[0].chunk_name)
-
-        def event(index: int, chunk: dict[str, Any]) -> dict[str, str]:
-            return _event({**head, "choices": [{"index": index, **chunk}], **extra})
-
-        try:
-            for index, answer in enumerate(self._answers):
-                if (opening := answer.opening()) is not None:
-                    yield event(index, opening)
-            async for index, piece in self.pieces():
-                for chunk in self._answers[index].add(piece):
-                    yield event(index, chunk)
-            if include_usage:
-                yield _event({**head, "choices": [], "usage": self._usage()})
-        except ApiError as error:
-            yield _event(error.body)
-        finally:
-            self.cancel()
-        yield {"data": "[DONE]"}
-
-    def _head(self, name: str) -> dict[str, Any]:
-        return {"id": self._id, "object": name, "created": self._created_s, "model": self._served.name}
-
-    def _usage(self) -> dict[str, Any]:
-        done = [job.generation for job in self.jobs if job.generation is not None]
-        prompts = {id(job.request.tokens): len(job.request.tokens) for job in self.jobs}
-        return usage(
-            sum(prompts.values()),
-            sum(generation.completion_tokens for generation in done),
-            done[0].cached_tokens if done else 0,
-        )
-
-
-def _event(value: dict[str, Any]) -> dict[str, str]:
-    return {"data": json.dumps(value, ensure_ascii=False, allow_nan=False)}
-
-
-def _server_error(error: Exception) -> ApiError:
-    if isinstance(error, MemoryError):
-        error = AppError("oom_ram")
-    elif type(error).__name__ == "OutOfMemoryError":  # torch's, whose import this module does not need
-        error = AppError("oom_vram")
-    if isinstance(error, AppError):
-        return ApiError(500, str(error), kind="server_error", code=error.code)
-    return ApiError(500, f"{type(error).__name__}: {error}", kind="server_error", code="internal")
 
 
 class Api:
@@ -214,26 +114,73 @@ class Api:
         }
 
     async def chat(self, body: ChatRequest, request: Request) -> Any:
-        prompt = render([message.message() for message in body.messages])
+        messages = body.conversation()
+        goes_on = is_unfinished(messages)
+        begun = None if goes_on else body.begun_call()
+        prompt = render(messages, "" if begun is None else f" {FENCE}{begun}")
         tokens = self._checked(prompt.encode(self._tokenizer), "messages")
         boundaries = token_boundaries(self._tokenizer, tokens, prompt.turn_ends_bytes)
         top = (body.top_logprobs or 0) if body.logprobs else 0
+        stop = CHAT_STOP if begun is None else (*CHAT_STOP, FENCE_END)
         requests = [
-            scheduling.Request(tokens, body.sampling(choice, CHAT_STOP, top), boundaries)
-            for choice in range(body.n)
+            AnswerRequest(tokens, body.sampling(choice, stop, top), boundaries) for choice in range(body.n)
         ]
-        answers = [ChatAnswer(self._tokenizer, body.logprobs) for _ in requests]
+        names = body.function_names()
+        answers = [
+            ChatAnswer(
+                self._tokenizer,
+                body.logprobs,
+                ToolCallStream(names, begun) if names else None,
+                goes_on,
+            )
+            for _ in requests
+        ]
         return await self._answer(body, request, requests, answers)
 
     async def complete(self, body: CompletionRequest, request: Request) -> Any:
-        prompts = [p if isinstance(p, list) else self._tokenizer.encode(p) for p in body.prompts()]
         requests = [
-            scheduling.Request(tokens, body.sampling(choice, (), body.logprobs or 0))
-            for tokens in (self._checked(prompt, "prompt") for prompt in prompts)
+            AnswerRequest(tokens, body.sampling(choice, (), body.logprobs or 0))
+            for tokens in (self._tokens(text, "prompt") for text in body.prompts())
             for choice in range(body.n)
         ]
         answers = [TextAnswer(self._tokenizer, body.logprobs is not None) for _ in requests]
         return await self._answer(body, request, requests, answers)
+
+    async def embed(self, body: EmbeddingsRequest, request: Request) -> Any:
+        requests = [EmbeddingRequest(self._tokens(text, "input")) for text in body.texts()]
+        return await _unless_disconnected(request, self._embeddings(body, requests))
+
+    async def _embeddings(self, body: EmbeddingsRequest, requests: Sequence[EmbeddingRequest]) -> Any:
+        data: list[dict[str, Any]] = []
+        for number, wanted in enumerate(requests):
+            outcomes = Outcomes([wanted])
+            self._submit(outcomes)
+            async for _, done in outcomes:
+                if not isinstance(done, Embedded) or done.vector is None:
+                    raise ApiError(503, "the server is ending", kind="server_error", code="server_ending")
+                if body.dimensions not in (None, done.vector.size):
+                    message = f"this model's vectors have {done.vector.size} dimensions"
+                    raise ApiError(400, message, param="dimensions", code="invalid_value")
+                vector = done.vector.astype("<f4")
+                data.append(
+                    {
+                        "object": "embedding",
+                        "index": number,
+                        "embedding": base64.b64encode(vector.tobytes()).decode()
+                        if body.encoding_format == "base64"
+                        else vector.tolist(),
+                    }
+                )
+        count = sum(len(wanted.tokens) for wanted in requests)
+        return {
+            "object": "list",
+            "data": data,
+            "model": self._served.name,
+            "usage": {"prompt_tokens": count, "total_tokens": count},
+        }
+
+    def _tokens(self, text: str | list[int], param: str) -> list[int]:
+        return self._checked(text if isinstance(text, list) else self._tokenizer.encode(text), param)
 
     def _checked(self, tokens: list[int], param: str) -> list[int]:
         for token in tokens:
@@ -246,19 +193,22 @@ class Api:
         self,
         body: SamplingRequest,
         request: Request,
-        requests: Sequence[scheduling.Request],
+        requests: Sequence[AnswerRequest],
         answers: Sequence[Answer],
     ) -> Any:
-        exchange = Exchange(requests, answers, self._served)
-        try:
-            self._scheduler.submit(exchange.jobs)
-        except scheduling.BusyError as error:
-            message = "Too many requests are waiting for the model."
-            raise ApiError(429, message, kind="rate_limit_error", code="rate_limit_exceeded") from error
+        exchange = Exchange(requests, answers, self._served.name)
+        self._submit(exchange)
         if body.stream:
             include_usage = body.stream_options is not None and body.stream_options.include_usage
             return EventSourceResponse(exchange.chunks(include_usage=include_usage), sep="\n")
-        return await _unless_disconnected(request, exchange)
+        return await _unless_disconnected(request, exchange.whole())
+
+    def _submit(self, work: Exchange | Outcomes) -> None:
+        try:
+            self._scheduler.submit(work.jobs)
+        except BusyError as error:
+            message = "Too many requests are waiting for the model."
+            raise ApiError(429, message, kind="rate_limit_error", code="rate_limit_exceeded") from error
 
     def _card(self) -> dict[str, Any]:
         return {
@@ -269,8 +219,8 @@ class Api:
         }
 
 
-async def _unless_disconnected(request: Request, exchange: Exchange) -> dict[str, Any]:
-    """The whole response, given up as soon as the client is gone."""
+async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+    """The whole response, given up as soon as the client is gone, which frees its slots."""
 
     async def gone() -> AsgiMessage:
         # The body was read, so the next message that matters is the end of the connection.
@@ -278,7 +228,7 @@ async def _unless_disconnected(request: Request, exchange: Exchange) -> dict[str
             pass
         return message
 
-    answering = asyncio.ensure_future(exchange.whole())
+    answering = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(gone())
     try:
         await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -286,7 +236,6 @@ async def _unless_disconnected(request: Request, exchange: Exchange) -> dict[str
             raise ApiError(499, "the client closed the connection", code="client_closed")
         return answering.result()
     finally:
-        exchange.cancel()
         for task in (answering, leaving):
             task.cancel()
         await asyncio.gather(answering, leaving, return_exceptions=True)
@@ -295,11 +244,13 @@ async def _unless_disconnected(request: Request, exchange: Exchange) -> dict[str
 def create_app(api: Api) -> FastAPI:
     """The application; its paths are those of OpenAI's API, and /health."""
     app = FastAPI(title="RWKV LoRA Runner", docs_url=None, redoc_url=None, dependencies=[Depends(api.admit)])
-    app.get("/v1/models")(api.models)
-    app.get("/v1/models/{name:path}")(api.model)
+    for root in ("/v1", ""):  # some clients are given an address without the version
+        app.get(f"{root}/models")(api.models)
+        app.get(f"{root}/models/{{name:path}}")(api.model)
+        app.post(f"{root}/chat/completions", response_model=None)(api.chat)
+        app.post(f"{root}/completions", response_model=None)(api.complete)
+        app.post(f"{root}/embeddings", response_model=None)(api.embed)
     app.get("/health")(api.health)
-    app.post("/v1/chat/completions", response_model=None)(api.chat)
-    app.post("/v1/completions", response_model=None)(api.complete)
 
     @app.exception_handler(ApiError)
     async def refuse(_: Request, error: ApiError) -> JSONResponse:

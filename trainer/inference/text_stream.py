@@ -56,10 +56,14 @@ class TextStream:
 
 
 class TrimmedStream:
-    """Drops white space at both ends of a text that comes in pieces."""
+    """Drops white space at both ends of a text that comes in pieces.
 
-    def __init__(self) -> None:
-        self._begun = False
+    Args:
+        begun: there is text before it, so only its end is trimmed.
+    """
+
+    def __init__(self, *, begun: bool = False) -> None:
+        self._begun = begun
         self._held = ""
 
     def push(self, text: str) -> str:

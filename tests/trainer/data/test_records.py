@@ -77,7 +77,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
                       {"role": "assistant", "reasoning_content": "so", "content": "a"}]},
         "messages",
         'System: Tools:\n[{"name": "f"}]\n\nUser: q\n\nAssistant:'
-        '[ ```json\n[{"name": "f", "arguments": {"x": 1}}]\n```]'
+        '[ ```json\n{"name": "f", "arguments": {"x": 1}}\n```]'
         "\n\nUser: Function output:\n42\n\nAssistant:[ <think>so\n</think>\na]",
     ),
 ]  # fmt: skip

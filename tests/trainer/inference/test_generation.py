@@ -7,8 +7,9 @@ import pytest
 
 from trainer.data.tokenizers import Tokenizer
 from trainer.inference.engine import Engine, State
-from trainer.inference.generation import PREFILL_TOKENS, Generation, Piece, generate
+from trainer.inference.generation import Generation, Piece, generate
 from trainer.inference.prefix_cache import PrefixCache
+from trainer.inference.reading import PREFILL_TOKENS
 from trainer.inference.sampling import SamplingParams
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=24, stop_tokens=())

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -16,10 +14,8 @@ from trainer.contract.errors import AppError
 from trainer.data.tokenizers import Tokenizer
 from trainer.inference.engine import Engine
 from trainer.inference.generation import generate
-from trainer.inference.hosting import Server, bind
+from trainer.inference.hosting import bind
 from trainer.inference.sampling import SamplingParams
-from trainer.inference.scheduler import Scheduler
-from trainer.inference.server import Api, Served, create_app
 
 ENDLESS = 500_000
 CHAT: dict[str, Any] = {
@@ -30,31 +26,8 @@ CHAT: dict[str, Any] = {
 }
 
 
-@contextmanager
-def running(
-    engine: Engine, tokenizer: Tokenizer, *, slots: int = 4, max_waiting: int = 8, **api: Any
-) -> Iterator[httpx.Client]:
-    """A real server on a free loopback port."""
-    scheduler = Scheduler(engine, tokenizer, slots=slots, max_waiting=max_waiting)
-    served = Served("tiny", engine.generation, engine.device, engine.vocab_size, 1)
-    ready = threading.Event()
-    with bind("127.0.0.1", 0) as sock:
-        server = Server(create_app(Api(served, tokenizer, scheduler, **api)), ready.set)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-        thread.start()
-        try:
-            assert ready.wait(20)
-            with httpx.Client(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}", timeout=60) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            scheduler.close()
-    assert not thread.is_alive()
-
-
 @pytest.fixture(scope="module")
-def client(engine: Engine, tokenizer: Tokenizer) -> Iterator[httpx.Client]:
+def client(running: Any, engine: Engine, tokenizer: Tokenizer) -> Iterator[httpx.Client]:
     with running(engine, tokenizer) as client:
         yield client
 
@@ -202,7 +175,12 @@ def test_logit_bias(client: httpx.Client, tokenizer: Tokenizer) -> None:
         ("/v1/chat/completions", {"messages": []}, "messages"),
         ("/v1/chat/completions", {**CHAT, "temperature": 9}, "temperature"),
         ("/v1/chat/completions", {**CHAT, "top_p": "much"}, "top_p"),
-        ("/v1/chat/completions", {**CHAT, "tools": [{"type": "function"}]}, None),
+        ("/v1/chat/completions", {**CHAT, "tools": [{"type": "function"}]}, "tools.0.function"),
+        ("/v1/chat/completions", {**CHAT, "tool_choice": "required"}, None),
+        ("/v1/embeddings", {"input": []}, None),
+        ("/v1/embeddings", {"input": ["a", ""]}, None),
+        ("/v1/embeddings", {"input": "a", "dimensions": 3}, "dimensions"),
+        ("/v1/embeddings", {"input": [70000]}, "input"),
         ("/v1/chat/completions", {"messages": [{"role": "king", "content": "x"}]}, "messages.0.role"),
         ("/v1/completions", {"prompt": "a", "max_tokens": 0}, "max_tokens"),
         ("/v1/completions", {"prompt": [70000]}, "prompt"),
@@ -227,7 +205,7 @@ def test_other_paths_methods_and_bodies_in_openais_shape(client: httpx.Client) -
     assert (broken.status_code, broken.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
-def test_the_api_key(engine: Engine, tokenizer: Tokenizer) -> None:
+def test_the_api_key(running: Any, engine: Engine, tokenizer: Tokenizer) -> None:
     with running(engine, tokenizer, api_key="s3cret-é") as client:
         refused = client.get("/v1/models")
         assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
@@ -281,7 +259,7 @@ def test_a_client_that_leaves_while_waiting_frees_its_slot(client: httpx.Client)
     wait_until(lambda: active(client) == 0)
 
 
-def test_too_many_are_told_to_come_back(engine: Engine, tokenizer: Tokenizer) -> None:
+def test_too_many_are_told_to_come_back(running: Any, engine: Engine, tokenizer: Tokenizer) -> None:
     with running(engine, tokenizer, slots=1, max_waiting=2) as client:
         body = {**CHAT, "max_tokens": ENDLESS, "stream": True, "logit_bias": {"0": -100}}
         with client.stream("POST", "/v1/chat/completions", json=body) as response:
