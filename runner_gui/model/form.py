@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
@@ -31,11 +31,16 @@ class FormState(QObject):
         self._params: TrainParams | None = None
         self.load(values or {})
 
-    def load(self, values: Mapping[str, Any]) -> None:
-        """Take a preset: the defaults with `values` over them. Names that are no parameters are dropped."""
+    def load(self, values: Mapping[str, Any], keep: Collection[str] = ()) -> None:
+        """Take a preset: the defaults with `values` over them. Names that are no parameters are dropped.
+
+        Args:
+            keep: names whose values stay as they are.
+        """
         known = {name: value for name, value in values.items() if name in PARAMS}
         self._preset = {name: known.get(name, param.default) for name, param in PARAMS.items()}
-        before, self.values = self.values, dict(self._preset)
+        before = self.values
+        self.values = {**self._preset, **{name: before[name] for name in keep if name in before}}
         self._check()
         for name, value in self.values.items():
             if name not in before or not _same(before[name], value):

@@ -29,6 +29,7 @@ class Settings(BaseModel):
     language: Literal["system", "en", "zh_CN"] = "system"
     theme: Literal["system", "light", "dark"] = "system"
     advanced_form: bool = False
+    preset: str = "demo"
     last_params: dict[str, Any] = Field(default_factory=dict)
     geometry: str = ""
     recent_data: list[str] = Field(default_factory=list)

@@ -13,6 +13,7 @@ from runner_gui.model.form import FormState
 from runner_gui.model.readiness import Action
 from runner_gui.widgets.controls import Card, button, label, restyle, row
 from runner_gui.widgets.param_form import ParamForm
+from runner_gui.widgets.preset_bar import PresetBar
 
 WIDTH = 364
 
@@ -39,6 +40,7 @@ class FormPanel(Card):
         self.form = ParamForm(state, suggestions)
         self.form.set_advanced(advanced)
         self.title = label("title")
+        self.presets = PresetBar()
         self.simple, self.advanced = button("segment"), button("segment")
         self.simple.setProperty("place", "first")
         self.advanced.setProperty("place", "last")
@@ -67,6 +69,9 @@ class FormPanel(Card):
         foot.addWidget(self.reason)
         foot.addWidget(self.primary)
         self.body.addLayout(head)
+        bar = row(self.presets)
+        bar.setContentsMargins(0, 0, 12, 0)
+        self.body.addLayout(bar)
         self.body.addWidget(self.locked)
         self.body.addWidget(self.form, 1)
         self.body.addLayout(foot)
@@ -81,6 +86,7 @@ class FormPanel(Card):
     def freeze(self, values: Mapping[str, Any] | None) -> None:
         """Lock the form on these values, or unlock it."""
         self.form.freeze(values)
+        self.presets.lock(values is not None)
         self.locked.setVisible(values is not None)
 
     def retranslate(self) -> None:

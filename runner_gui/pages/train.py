@@ -12,10 +12,12 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed
 from runner_gui.model.form import FormState
+from runner_gui.model.presets import preset_values
 from runner_gui.model.readiness import Action, ReadinessFacts, next_action
 from runner_gui.model.settings import Settings
 from runner_gui.model.workspace import MODEL_SUFFIXES, Workspace
 from runner_gui.pages.form_panel import FormPanel
+from runner_gui.pages.train_params import TrainParamsFlow
 from runner_gui.pages.train_room import TrainRoom
 from runner_gui.pages.train_runs import TrainRuns
 from runner_gui.services.data_report import DataReporter
@@ -54,7 +56,7 @@ class TrainPage(QWidget):
         self.setAcceptDrops(True)
         self.workspace, self.settings, self.pipeline = workspace, settings, pipeline
         self._demo = workspace.demo_params()
-        self.form_state = FormState(self._demo, self)
+        self.form_state = FormState(preset_values(settings.preset, self._demo), self)
         self._fill_form(settings.last_params)
         self._action = Action("train")
         self.stepper, self.banner = Stepper(), Banner()
@@ -69,6 +71,9 @@ class TrainPage(QWidget):
         self.reporter = DataReporter(workspace.cache / "data", self)
         self.runs = TrainRuns(self, pipeline, self.room, self.banner)
         self.flow = self.runs.flow
+        self.params = TrainParamsFlow(
+            self, self.panel.presets, self.form_state, settings, pipeline, self.banner
+        )
         self._lay_out()
         self._connect()
         self._show_steps()

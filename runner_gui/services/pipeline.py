@@ -49,7 +49,7 @@ from runner_gui.services.step_views import (
 from runner_gui.services.stop_ladder import StopTimes
 from trainer.contract.errors import AppError, Problem
 from trainer.contract.params import TrainParams
-from trainer.contract.run_folder import Checkpoint, RunFolder, new_run_folder
+from trainer.contract.run_folder import Checkpoint, RunFolder, new_run_folder, run_id_for
 from wsl_bootstrap.cancel import CancelledError, CancelToken
 from wsl_bootstrap.engine import Engine
 from wsl_bootstrap.environment import SetupOptions, current_environment
@@ -203,6 +203,12 @@ class Pipeline(QObject):
         """Walk the whole chain up to a new run of these parameters."""
         self._settings.asked_for = "train"
         self._walk(params, lambda: self._new_request(params, name))
+
+    def preview(self, params: TrainParams) -> Command:
+        """Return the command that `start` would end in now. Nothing is made or copied for it."""
+        folder = self.workspace.runs / run_id_for(Path(params.data).stem)
+        name = self.place.bring((), lambda _: None, CancelToken())
+        return self.place.trainer(commands.train_args(params, folder, name), folder)
 
     def resume(self, run: RunFolder) -> None:
         """Go on with a run from its last checkpoint, with the parameters that it was started with."""

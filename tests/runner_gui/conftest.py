@@ -15,6 +15,9 @@ from PySide6.QtWidgets import QApplication
 
 from runner_gui import theme
 from runner_gui.i18n import set_language
+from runner_gui.model.settings import Settings
+from runner_gui.model.workspace import Workspace
+from runner_gui.window import MainWindow
 from trainer.contract.run_folder import RunFolder, RunRecord
 
 
@@ -28,6 +31,18 @@ def dressed(qapp: QApplication) -> Iterator[QApplication]:
     yield qapp
     set_language("en")
     theme.theme.apply("light")
+
+
+@pytest.fixture
+def window(dressed: QApplication, tmp_path: Path) -> Iterator[MainWindow]:
+    """A window on an empty work folder, in English; nothing is probed until its Train page loads."""
+    # Not given to qtbot, which would delete it before its threads have ended.
+    made = MainWindow(Workspace(tmp_path / "工作 folder"), Settings(language="en"))
+    made._loaded = True
+    made.show()
+    yield made
+    made.close()
+    made.deleteLater()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ CODES: dict[str, Severity] = {
     "param_unknown": "error",
     "param_conflict": "error",
     "runner_config_unreadable": "error",  # path, reason
+    "params_file_unreadable": "error",  # path, reason
     "advice_above": "advice",
     "advice_below": "advice",
     "dead_switch": "warning",
@@ -100,6 +101,10 @@ CODES: dict[str, Severity] = {
     "killed": "error",
     "nonfinite_loss": "error",
     "device_unavailable": "error",
+    "deepspeed_missing": "error",  # reason
+    "processes_differ": "error",  # started, devices, num_nodes
+    "process_lost": "error",  # what
+    "devices_share_data": "advice",  # devices, each, samples
     "precision_fallback": "warning",
     "kernel_fallback": "warning",
     "torch_missing": "error",

@@ -230,14 +230,18 @@ def safe_name(name: str, limit_bytes: int = 64) -> str:
     return f"_{name}" if name.split(".")[0].lower() in _RESERVED else (name or "run")
 
 
+def run_id_for(name: str, now_ts: float | None = None) -> str:
+    """The name of the run folder that a run begun at a time (now) gets, as long as that is free."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now_ts))}-{safe_name(name)}"
+
+
 def new_run_folder(root: Path, name: str, now_ts: float | None = None) -> RunFolder:
     """Make an empty run folder `<time>-<name>` under `root`; a number is added where it exists.
 
     Raises:
         AppError: `not_writable`.
     """
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now_ts))
-    stem = f"{stamp}-{safe_name(name)}"
+    stem = run_id_for(name, now_ts)
     for number in range(1, 1000):
         path = Path(root) / (stem if number == 1 else f"{stem}-{number}")
         try:
