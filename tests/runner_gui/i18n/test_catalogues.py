@@ -17,7 +17,16 @@ from runner_gui.model.readiness import ActionId
 from trainer.contract.events import PHASES
 
 ROOT = Path(runner_gui.__file__).parent
-QUESTIONS = ("stop", "close", "consent", "delete_runs", "delete_models", "remove_distribution", "restart")
+QUESTIONS = (
+    "stop",
+    "close",
+    "cancel_download",
+    "consent",
+    "delete_runs",
+    "delete_models",
+    "remove_distribution",
+    "restart",
+)
 
 
 def own(language: str) -> dict[str, str]:
