@@ -14,15 +14,18 @@ from runner_gui.i18n import language_changed
 from runner_gui.model.form import FormState
 from runner_gui.model.presets import preset_values
 from runner_gui.model.readiness import Action, ReadinessFacts, next_action
+from runner_gui.model.run_store import RunInfo
 from runner_gui.model.settings import Settings
 from runner_gui.model.workspace import MODEL_SUFFIXES, Workspace
 from runner_gui.pages.form_panel import FormPanel
 from runner_gui.pages.train_params import TrainParamsFlow
+from runner_gui.pages.train_queue import TrainQueueFlow
 from runner_gui.pages.train_room import TrainRoom
 from runner_gui.pages.train_runs import TrainRuns
 from runner_gui.services.data_report import DataReporter
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.place import originals
+from runner_gui.services.run_queue import RunQueue
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, Notice
 from runner_gui.widgets.dialogs import Question, stop_dialog
@@ -71,6 +74,8 @@ class TrainPage(QWidget):
         self.reporter = DataReporter(workspace.cache / "data", self)
         self.runs = TrainRuns(self, pipeline, self.room, self.banner)
         self.flow = self.runs.flow
+        self.queue = RunQueue(pipeline, workspace.queue_file, self)
+        self.queueing = TrainQueueFlow(self, self.panel, self.form_state, self.queue, pipeline)
         self.params = TrainParamsFlow(
             self, self.panel.presets, self.form_state, settings, pipeline, self.banner
         )
@@ -97,6 +102,8 @@ class TrainPage(QWidget):
         self.form_state.problems_changed.connect(self._show_action)
         self.pipeline.steps_changed.connect(self._show_steps)
         self.runs.changed.connect(self._on_runs_changed)
+        self.queueing.preparing_changed.connect(self._on_runs_changed)
+        self.queue.starting.connect(self._make_room)
         table = self.run_view.checkpoints
         table.try_requested.connect(lambda path: self._with_run(self.flow.try_checkpoint, path))
         table.merge_requested.connect(lambda path: self._with_run(self.flow.ask_merge, path))
@@ -180,9 +187,12 @@ class TrainPage(QWidget):
         self.settings.note_data(params.data)
         self.settings.note_model(params.base_model)
         self.form_changed.emit()
+        self._make_room()
+        self.pipeline.start(params)
+
+    def _make_room(self) -> None:
         self.reporter.cancel()
         self.runs.begin()
-        self.pipeline.start(params)
 
     def ask_stop(self) -> Question | None:
         """Ask how to stop a run; what is not a run yet is simply called off."""
@@ -249,7 +259,7 @@ class TrainPage(QWidget):
     def _continue_from(self, path: str) -> None:
         info = self.runs.shown
         if info is not None:
-            self.form_state.set("base_model", info.record.params["base_model"])
+            self.form_state.set("base_model", self._originals(info)["base_model"])
             self.form_state.set("lora_load", str(Path(path, "adapter.pth")))
             self.form.reveal("lora_load")
             self.banner.show_notice(Notice("info", "continue", {"step": fmt.whole(int(Path(path).name))}))
@@ -261,9 +271,16 @@ class TrainPage(QWidget):
             values = dict(self.form_state.values)
             folder = self.pipeline.run_folder if self.pipeline.is_training else None
             if folder is not None and (info := self.runs.store.get(folder.path)) is not None:
-                values = info.record.params
-        self.panel.freeze(values)
+                values = self._originals(info)
+        if self.queueing.preparing:
+            self.panel.freeze(None, "form.next")
+        else:
+            self.panel.freeze(values, "form.locked" if values is not None else "")
         self._show_action()
+
+    def _originals(self, info: RunInfo) -> dict[str, Any]:
+        """A run's parameters with the files of this computer."""
+        return originals(self.pipeline.place, info.record.params)
 
     def _suggestions(self, name: str) -> list[str]:
         if name == "base_model":
