@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-VALUED = {"-d": "distribution", "--distribution": "distribution", "-u": "user", "--user": "user"}
+VALUED = {
+    "-d": "distribution", "--distribution": "distribution", "--distribution-id": "distribution_id",
+    "-u": "user", "--user": "user", "--shell-type": "shell",
+}  # fmt: skip
+SHELLS = ("standard", "login", "none")
+_GUID = re.compile(r"\{?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?", re.IGNORECASE)
 MANAGING = {
     "-l": "--list", "-v": "--version", "-s": "--set-default", "-t": "--terminate",
     **{name: name for name in (
         "--list", "--version", "--status", "--set-default", "--set-default-version", "--set-version",
-        "--terminate", "--shutdown", "--unregister", "--import", "--export", "--install", "--update",
-        "--help",
+        "--terminate", "--shutdown", "--unregister", "--import", "--import-in-place", "--export", "--install",
+        "--update", "--manage", "--mount", "--unmount", "--uninstall", "--help",
     )},
 }  # fmt: skip
 
 
 class UsageError(Exception):
-    """An option that wsl.exe does not know."""
+    """A command line that wsl.exe refuses: which sentence it says (`messages.py`), and about what."""
+
+    def __init__(self, key: str, option: str = "") -> None:
+        super().__init__(f"{key} {option}")
+        self.key, self.option = key, option
 
 
 @dataclass
@@ -35,44 +45,104 @@ class Request:
     words: list[str] = field(default_factory=list)
     argv: list[str] | None = None
     script: str | None = None
+    distribution_id: str | None = None
+    shell: str = "standard"
 
 
 def parse(line: str) -> Request:
     """Understand a raw command line, the program's own name included.
 
     Raises:
-        UsageError: an unknown option.
+        UsageError: an unknown option, a missing or wrong value.
     """
     request = Request()
     _, line = _word(line, quotes=True)
     word, rest = _word(line)
+    if _GUID.fullmatch(word):
+        request.distribution_id, line = word, rest
+        word, rest = _word(line)
     if word == "~":
         request.folder, line = "~", rest
     while line:
         word, rest = _word(line)
         if word in VALUED:
             value, line = _word(rest)
+            _check(request, word, value)
             setattr(request, VALUED[word], value)
         elif word == "--cd":
             value, line = _word(rest, quotes=True)
             request.folder = value.strip('"')
-        elif word == "--shell-type":
-            _, line = _word(rest)
         elif word in ("-e", "--exec"):
-            request.argv = split_arguments(rest)
-            return request
+            return _exec(request, rest)
         elif word in MANAGING:
             request.manage, request.words = MANAGING[word], split_arguments(rest)
             return request
         elif word == "--":
-            request.script = rest or None
-            return request
+            return _script(request, rest)
         elif word.startswith("-"):
-            raise UsageError(word)
+            raise UsageError("invalid", word)
         else:
-            request.script = line
-            return request
+            return _script(request, line)
     return request
+
+
+def _check(request: Request, option: str, value: str) -> None:
+    if not value:
+        raise UsageError("no_value", option)
+    if option in ("-d", "--distribution") and (request.distribution or request.distribution_id):
+        raise UsageError("distribution_set")
+    if option == "--distribution-id" and not _GUID.fullmatch(value):
+        raise UsageError("bad_argument")
+    if option == "--shell-type" and value not in SHELLS:
+        raise UsageError("bad_argument")
+
+
+def _exec(request: Request, line: str) -> Request:
+    request.argv = split_arguments(line)
+    if not request.argv:
+        raise UsageError("bad_argument")
+    return request
+
+
+def _script(request: Request, line: str) -> Request:
+    if request.shell == "none":
+        return _exec(request, line)
+    request.script = line or None
+    return request
+
+
+def options(
+    words: list[str], flags: Iterable[str] = (), valued: Mapping[str, str] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Take the words of a managing command apart, in which options may stand anywhere.
+
+    Args:
+        words: what follows the command.
+        flags: the options without a value.
+        valued: the options with one, and the name of each: a short form has that of the long one.
+
+    Returns:
+        The other words, and the options by name; those without a value have "".
+
+    Raises:
+        UsageError: an unknown option, or one without its value.
+    """
+    known = {**dict.fromkeys(flags, ""), **(valued or {})}
+    positional: list[str] = []
+    found: dict[str, str] = {}
+    left = iter(words)
+    for word in left:
+        if not word.startswith("-") or word == "-":
+            positional.append(word)
+        elif word not in known:
+            raise UsageError("invalid", word)
+        elif not known[word]:
+            found[word] = ""
+        elif (value := next(left, None)) is None:
+            raise UsageError("no_value", word)
+        else:
+            found[known[word]] = value
+    return positional, found
 
 
 def _word(line: str, *, quotes: bool = False) -> tuple[str, str]:

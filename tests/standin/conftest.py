@@ -48,8 +48,11 @@ class Computer:
         script["standin"].update(own)
         self.file.write_text(json.dumps(script), "utf-8")
 
+    def script(self) -> dict[str, Any]:
+        return json.loads(self.file.read_text("utf-8"))
+
     def facts(self) -> dict[str, Any]:
-        return json.loads(self.file.read_text("utf-8"))["facts"]
+        return self.script()["facts"]
 
     def wsl(self, *arguments: str, env: dict[str, str] | None = None, stdin: bytes = b"") -> Any:
         """Run wsl.exe to its end."""

@@ -121,7 +121,8 @@ class Machine:
         argv: list[str] | None,
         script: str | None,
         *,
-        user: str,
+        user: str | None = None,
+        login: bool = False,
         folder: str | None,
         env: Mapping[str, str],
         crash_after_s: float | None = None,
@@ -137,11 +138,12 @@ class Machine:
         init, root = self.boot(distribution), self.root(distribution)
         while (namespaces := _namespaces(init)) is None:  # it was just ending
             init = self.boot(distribution)
-        account = _account(root, user)
+        account = self.account(distribution, user)
         variables = self._variables(distribution, account, env)
         cwd = self._folder(folder, account, env)
         if argv is None:
-            argv = [account.pw_shell, *(["-c", script] if script else ["-l"])]
+            shell = (account.pw_shell, *(("-l",) if login or not script else ()))
+            argv = [*shell, *(("-c", script) if script else ())]
         for namespace in namespaces:
             if _LIBC.setns(namespace, 0):
                 raise WslError("Wsl/Service/CreateInstance/E_FAIL")
@@ -159,6 +161,19 @@ class Machine:
         finally:
             os.close(terminal)
             held.close()
+
+    def account(self, distribution: dict[str, Any], user: str | None) -> pwd.struct_passwd:
+        """Return whom a name means inside, or the distribution's default user.
+
+        Raises:
+            WslError: nobody.
+        """
+        default = self._world.own.get("settings", {}).get(distribution["guid"], {}).get("default_uid", 0)
+        for line in (self.root(distribution) / "etc" / "passwd").read_text().splitlines():
+            name, password, uid, gid, gecos, home, shell = line.split(":")
+            if name == user or (user is None and int(uid) == default):
+                return pwd.struct_passwd((name, password, int(uid), int(gid), gecos, home, shell))
+        raise WslError("Wsl/Service/WSL_E_USER_NOT_FOUND", "user")
 
     def _variables(
         self, distribution: dict[str, Any], account: pwd.struct_passwd, env: Mapping[str, str]
@@ -204,14 +219,6 @@ def _started(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]
-
-
-def _account(root: Path, user: str) -> pwd.struct_passwd:
-    for line in (root / "etc" / "passwd").read_text().splitlines():
-        name, password, uid, gid, gecos, home, shell = line.split(":")
-        if name == user:
-            return pwd.struct_passwd((name, password, int(uid), int(gid), gecos, home, shell))
-    raise WslError("Wsl/Service/WSL_E_USER_NOT_FOUND", "user")
 
 
 def _become(

@@ -5,12 +5,15 @@ It is the file of `wsl_bootstrap.hosts.windows_facts` (`facts`, `drives`, …) w
 - `language`: "en" or "zh".
 - `personality`: "stub", "inbox-old", "inbox-no-kernel"; "2.x" where WSL's package is installed.
 - `obeys_utf8`: whether WSL_UTF8 is heeded; the inbox versions do not.
-- `images`: root file systems that `--install NAME` "downloads", by name.
+- `images`: root file systems that `--install NAME` "downloads" and `--list --online` shows, by name; without
+  any, the list of distributions cannot be reached.
 - `idle_s`: how long a distribution lives that no wsl.exe holds.
 - `binds`: files and folders of this machine that every distribution sees, such as pip's configuration.
 - `faults`: `{"command": "--import", "code": "Wsl/…", "once": true, "delay_s": 0}`; with `"after": true`,
   the work is done and then said to have failed. `{"command": "run", "crash_after_s": 2}` ends the machine.
 - `calls`: every command line so far.
+- `settings`: what `--manage` made of a distribution, by its id.
+- `mounted`: disks that were attached, and the names under which they are mounted.
 """
 
 from __future__ import annotations
@@ -79,21 +82,23 @@ class World:
     def distributions(self) -> list[dict[str, Any]]:
         return self.facts.get("distributions", [])
 
-    def distribution(self, name: str | None) -> dict[str, Any]:
-        """Return a distribution, or the default one.
+    def distribution(self, name: str | None, guid: str | None = None) -> dict[str, Any]:
+        """Return a distribution by its name or its id, or the default one.
 
         Raises:
             WslError: there is none.
         """
         facts = self.facts
         known = facts.get("distributions", [])
-        if name is None:
-            guid = facts.get("default_distribution")
-            found = next((one for one in known if one["guid"] == guid), None)
+        if name is None and guid is None:
+            found = next((one for one in known if one["guid"] == facts.get("default_distribution")), None)
             if found is None:
                 raise WslError("", "no_distribution")
             return found
-        found = next((one for one in known if one["name"].lower() == name.lower()), None)
+        if guid is not None:
+            found = next((one for one in known if one["guid"].strip("{}") == guid.strip("{}").lower()), None)
+        else:
+            found = next((one for one in known if one["name"].lower() == str(name).lower()), None)
         if found is None:
             raise WslError("Wsl/Service/WSL_E_DISTRO_NOT_FOUND", "not_found")
         return found
