@@ -22,11 +22,13 @@ from runner_gui.model.settings import Settings
 from runner_gui.model.shelf import ShelfEntry
 from runner_gui.model.workspace import Workspace, assets_folder
 from runner_gui.pages.about import AboutPage
+from runner_gui.pages.downloads import DownloadsPage
 from runner_gui.pages.environment import EnvironmentPage
 from runner_gui.pages.models import ModelsPage
 from runner_gui.pages.runs import RunsPage
 from runner_gui.pages.settings import SettingsPage
 from runner_gui.pages.train import TrainPage
+from runner_gui.services.downloads import Downloads
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.widgets.banner import Notice
 from runner_gui.widgets.dialogs import Question, close_dialog
@@ -35,7 +37,7 @@ from trainer.contract.errors import AppError
 from trainer.contract.run_folder import RunFolder
 
 LOG = logging.getLogger(__name__)
-PAGES = ("train", "runs", "models", "environment", "settings", "about")
+PAGES = ("train", "runs", "models", "downloads", "environment", "settings", "about")
 FOOT = "settings"  # this page's entry and those behind it stand at the foot of the navigation
 MAX_NUMBER = 9  # pages that Ctrl and a digit reach
 SAVE_AFTER_MS = 500
@@ -52,6 +54,8 @@ class MainWindow(QMainWindow):
         self.train_page = TrainPage(workspace, settings, self.pipeline)
         self.runs_page = RunsPage(self.train_page.runs.store)
         self.models_page = ModelsPage(workspace, settings.interpreter)
+        self.downloads = Downloads(workspace, self)
+        self.downloads_page = DownloadsPage(workspace, self.downloads)
         self.environment_page = EnvironmentPage(self.pipeline)
         self.settings_page, self.about_page = SettingsPage(workspace, settings), AboutPage()
         self._closing = self._loaded = False
@@ -101,7 +105,9 @@ class MainWindow(QMainWindow):
         self.runs_page.open_requested.connect(self._open_run)
         self.runs_page.resume_requested.connect(self._resume_run)
         self.runs_page.clone_requested.connect(self._clone_run)
-        self.models_page.train_requested.connect(lambda path: self._clone_run({"base_model": str(path)}))
+        for page in (self.models_page, self.downloads_page):
+            page.train_requested.connect(lambda path: self._clone_run({"base_model": str(path)}))
+        self.downloads.finished.connect(lambda _: self.models_page.refresh())
         self.models_page.continue_requested.connect(self._continue_from)
         self.models_page.chat_requested.connect(self.train_page.flow.chat)
         language_changed.connect(self.retranslate)
@@ -145,6 +151,7 @@ class MainWindow(QMainWindow):
         if not self._loaded:
             self._loaded = True
             QTimer.singleShot(0, self, self.train_page.load)
+            QTimer.singleShot(0, self, self.downloads.load)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self.pipeline.is_training and not self._closing:
@@ -184,11 +191,13 @@ class MainWindow(QMainWindow):
         self._closing = True
         self._save_timer.stop()
         self.save_settings()
+        self.train_page.queue.close()
         self.train_page.flow.close_all()
         self.train_page.reporter.close()
         self.train_page.run_view.close_files()
         self.runs_page.close_files()
         self.models_page.close_files()
+        self.downloads.close()
         self.environment_page.close_shell()
         self.pipeline.close()
 

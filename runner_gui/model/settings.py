@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from runner_gui.model import stored
 from trainer.contract.files import write_json
 
-LOG = logging.getLogger(__name__)
 VERSION = 1
 RECENT_LIMIT = 10
 
@@ -49,23 +47,7 @@ class Settings(BaseModel):
 
 def load(path: Path) -> Settings:
     """The stored settings, or the defaults; a file that cannot be understood is kept beside."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return Settings()
-    except OSError as error:
-        LOG.warning("settings %s cannot be read: %s", path, error)
-        return Settings()
-    try:
-        return Settings.model_validate(json.loads(raw))
-    except (ValueError, ValidationError) as error:
-        aside = path.with_name(path.name + ".unreadable")
-        LOG.warning("settings %s are not understood (%s); kept as %s", path, error, aside.name)
-        try:
-            path.replace(aside)
-        except OSError as problem:
-            LOG.warning("settings %s cannot be set aside: %s", path, problem)
-        return Settings()
+    return stored.load(path, Settings)
 
 
 def save(settings: Settings, path: Path) -> None:

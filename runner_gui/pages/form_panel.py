@@ -51,11 +51,12 @@ class FormPanel(Card):
         (self.advanced if advanced else self.simple).setChecked(True)
         self.locked, self.reason = label("caption", wrap=True), label("caption", wrap=True)
         self.primary = button("primary")
+        self.prepare, self.enqueue, self.queue = button("link"), button("link"), button("link")
         self.locked.hide()
         self._lay_out()
         self.simple.clicked.connect(lambda: self._choose(False))
         self.advanced.clicked.connect(lambda: self._choose(True))
-        self._action_key, self._reason_key = "train", ""
+        self._action_key, self._reason_key, self._note_key = "train", "", ""
         language_changed.connect(self.retranslate)
         self.retranslate()
 
@@ -68,6 +69,7 @@ class FormPanel(Card):
         foot.setSpacing(6)
         foot.addWidget(self.reason)
         foot.addWidget(self.primary)
+        foot.addLayout(row(self.prepare, self.enqueue, 1, self.queue, spacing=0))
         self.body.addLayout(head)
         bar = row(self.presets)
         bar.setContentsMargins(0, 0, 12, 0)
@@ -83,17 +85,23 @@ class FormPanel(Card):
         restyle(self.primary, "action", action.id)
         self.retranslate()
 
-    def freeze(self, values: Mapping[str, Any] | None) -> None:
-        """Lock the form on these values, or unlock it."""
+    def freeze(self, values: Mapping[str, Any] | None, note: str = "form.locked") -> None:
+        """Lock the form on these values, or unlock it.
+
+        Args:
+            note: the catalogue key of what is said about it, "" for nothing.
+        """
         self.form.freeze(values)
         self.presets.lock(values is not None)
-        self.locked.setVisible(values is not None)
+        self._note_key = note
+        self.locked.setVisible(bool(note))
+        self.retranslate()
 
     def retranslate(self) -> None:
         self.title.setText(tr("form.title"))
         self.simple.setText(tr("form.simple"))
         self.advanced.setText(tr("form.advanced"))
-        self.locked.setText(tr("form.locked"))
+        self.locked.setText(tr(self._note_key) if self._note_key else "")
         self.primary.setText(tr(f"primary.{self._action_key}"))
         self.reason.setText(tr(self._reason_key) if self._reason_key else "")
         self.reason.setVisible(bool(self._reason_key))

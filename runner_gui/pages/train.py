@@ -12,10 +12,10 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed
 from runner_gui.model.form import FormState
-from runner_gui.model.presets import preset_values
 from runner_gui.model.readiness import Action, ReadinessFacts, next_action
 from runner_gui.model.run_store import RunInfo
 from runner_gui.model.settings import Settings
+from runner_gui.model.train_presets import preset_values
 from runner_gui.model.workspace import MODEL_SUFFIXES, Workspace
 from runner_gui.pages.form_panel import FormPanel
 from runner_gui.pages.train_params import TrainParamsFlow
@@ -126,6 +126,9 @@ class TrainPage(QWidget):
         self.pipeline.looked.connect(self._go_on, Qt.ConnectionType.SingleShotConnection)
         self.pipeline.refresh()
         self.runs.look()
+        if self.runs.can_resume:  # the person decides first
+            self.queue.set_active(False)
+        self.queue.load()
 
     def _go_on(self) -> None:
         """Take up what a restart of the computer came between, once everything was looked at."""

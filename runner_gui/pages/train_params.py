@@ -14,8 +14,8 @@ from runner_gui.i18n import tr
 from runner_gui.model import params_file
 from runner_gui.model.form import FormState
 from runner_gui.model.params_file import LoadedParams
-from runner_gui.model.presets import KEPT, preset_values
 from runner_gui.model.settings import Settings
+from runner_gui.model.train_presets import KEPT, preset_values
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
 from runner_gui.widgets.command_dialog import CommandDialog

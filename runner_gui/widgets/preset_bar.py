@@ -6,7 +6,7 @@ from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QMenu, QWidget
 
 from runner_gui.i18n import language_changed, tr
-from runner_gui.model.presets import DEMO, EFFORTS, PURPOSES
+from runner_gui.model.train_presets import DEMO, EFFORTS, PURPOSES
 from runner_gui.widgets.controls import CalmComboBox, IconButton, row
 
 ACTIONS = ("save", "load", "", "copy", "paste", "", "command")
