@@ -111,6 +111,7 @@ CODES: dict[str, Severity] = {
     "package_missing": "error",
     "port_busy": "error",
     "host_unavailable": "error",  # host, reason
+    "chat_file_unreadable": "error",  # path
     "internal": "error",
 }
 
