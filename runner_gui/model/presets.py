@@ -1,145 +1,63 @@
-"""Presets of chats and of texts to go on with: those of the person, in one file, shared as files."""
+"""Recipes to start from: what the data is for, and how much time there is for it.
+
+The numbers follow the RWKV fine-tuning tutorial: rates of at most 1e-4, alpha twice R, contexts no longer
+than what the text needs.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from trainer.contract.params import PARAMS
 
-from runner_gui.model.conversation import ChatSettings, Turn
-from runner_gui.model.sampling import Sampling
-from trainer.contract.errors import AppError
-from trainer.contract.files import write_json
-
-LOG = logging.getLogger(__name__)
-
-
-class Preset(BaseModel):
-    """Settings under a name.
-
-    Attributes:
-        turns: what a chat begins with.
-        text: what a completion begins with.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    version: Literal[1] = 1
-    kind: Literal["chat", "text"]
-    name: str = Field(min_length=1, max_length=120)
-    settings: ChatSettings = Field(default_factory=ChatSettings)
-    turns: list[Turn] = Field(default_factory=list)
-    text: str = ""
-
-
-class PresetFile(BaseModel):
-    """What is on disk."""
-
-    version: Literal[1] = 1
-    presets: list[Preset] = Field(default_factory=list)
-
-
-class PresetStore:
-    """The person's presets. What cannot be understood is set aside and replaced by nothing.
-
-    Args:
-        path: of the file; need not exist.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.presets = self._read()
-
-    def of(self, kind: str) -> list[Preset]:
-        return [preset for preset in self.presets if preset.kind == kind]
-
-    def put(self, preset: Preset) -> None:
-        """Keep a preset; one of the same kind and name gives way.
-
-        Raises:
-            AppError: `disk_full` or `not_writable`.
-        """
-        self.remove(preset.kind, preset.name, save=False)
-        self.presets.append(preset)
-        self._write()
-
-    def remove(self, kind: str, name: str, *, save: bool = True) -> None:
-        self.presets = [p for p in self.presets if (p.kind, p.name) != (kind, name)]
-        if save:
-            self._write()
-
-    def _read(self) -> list[Preset]:
-        try:
-            return PresetFile.model_validate_json(self._path.read_bytes()).presets
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError) as error:
-            LOG.warning("presets %s are not understood: %s", self._path, error)
-            try:
-                self._path.replace(self._path.with_name(self._path.name + ".unreadable"))
-            except OSError:
-                LOG.warning("presets %s cannot be set aside", self._path)
-            return []
-
-    def _write(self) -> None:
-        write_json(self._path, PresetFile(presets=self.presets).model_dump(mode="json"))
-
-
-def read_preset(path: Path) -> Preset:
-    """A preset from a file of ours, or of RWKV-Runner.
-
-    Raises:
-        AppError: `chat_file_unreadable`.
-    """
-    try:
-        raw = json.loads(path.read_bytes())
-        if not isinstance(raw, dict):
-            raise ValueError("not an object")
-        return Preset.model_validate(raw if "kind" in raw else _of_runner(raw))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AppError("chat_file_unreadable", path=str(path)) from error
-
-
-_RUNNER_SAMPLING = {
-    "maxResponseToken": "max_tokens", "temperature": "temperature", "topP": "top_p",
-    "presencePenalty": "presence_penalty", "frequencyPenalty": "frequency_penalty",
-    "penaltyDecay": "penalty_decay",
-}  # fmt: skip
-
-
-def _of_runner(raw: dict[str, Any]) -> dict[str, Any]:
-    """RWKV-Runner's presets: of chats (`messages`), and of completions (`prompt`, `params`)."""
-    params = given if isinstance(given := raw.get("params"), dict) else {}
-    sampling: dict[str, Any] = {ours: params[k] for k, ours in _RUNNER_SAMPLING.items() if k in params}
-    if isinstance(params.get("stop"), str) and params["stop"]:
-        sampling["stop"] = [part.replace("\\n", "\n") for part in params["stop"].split(",") if part]
-    checked = Sampling.model_validate(sampling).model_dump()
-    if isinstance(raw.get("prompt"), str) and "messages" not in raw:
-        return {
-            "kind": "text", "name": raw.get("name"), "text": raw["prompt"], "settings": {"sampling": checked},
-        }  # fmt: skip
-    messages = raw.get("messages")
-    if not isinstance(messages, list):
-        raise ValueError("neither messages nor a prompt")
-    said = [m for m in messages if isinstance(m, dict) and isinstance(m.get("content"), str)]
-    return {
-        "kind": "chat",
-        "name": raw.get("name"),
-        "settings": {
-            "system": "\n".join(m["content"] for m in said if m.get("role") == "system"),
-            "sampling": checked,
+DEMO = "demo"
+# What a text is for decides what of it counts, and how much of it has to be seen at once.
+PURPOSES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "dialogue": {"loss_mask": "assistant", "ctx_len": 1024},
+        "novel": {"loss_mask": "all", "ctx_len": 4096},
+        "instructions": {"loss_mask": "assistant", "ctx_len": 1024, "lora_dropout": 0.0},
+        "knowledge": {
+            "loss_mask": "all",
+            "ctx_len": 2048,
+            "lora_parts": ("att", "ffn", "time", "ln", "time_lora"),
         },
-        "turns": [m for m in said if m.get("role") in ("user", "assistant")],
     }
+)
+_DECAY = {"lr_schedule": "cosine", "epoch_steps": 0}  # an epoch is a full pass over the data
+EFFORTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "quick": {
+            **_DECAY, "epoch_count": 1, "lora_r": 16, "lora_alpha": 32.0, "lr_init": 1e-4, "lr_final": 1e-5,
+            "warmup_steps": 5,
+        },
+        "standard": {
+            **_DECAY, "epoch_count": 3, "lora_r": 64, "lora_alpha": 128.0, "lr_init": 5e-5, "lr_final": 1e-5,
+            "warmup_steps": 20, "val_fraction": 0.02,
+        },
+        "thorough": {
+            **_DECAY, "epoch_count": 8, "lora_r": 128, "lora_alpha": 256.0, "lr_init": 5e-5,
+            "lr_final": 5e-6, "warmup_steps": 50, "val_fraction": 0.05, "patience": 3,
+        },
+    }
+)  # fmt: skip
+# What belongs to this person's files and computer; a preset leaves it alone.
+KEPT = frozenset(
+    name
+    for name, param in PARAMS.items()
+    if (param.group in ("model", "device") and name != "grad_cp")
+    or param.kind in ("path", "weighted_paths", "text")
+)
 
 
-def write_preset(path: Path, preset: Preset) -> None:
-    """Write one preset to a file of its own.
-
-    Raises:
-        AppError: `disk_full` or `not_writable`.
+def preset_values(name: str, demo: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a preset, `demo` or `<purpose>.<effort>`; those that it does not name have their
+    defaults. An unknown name, perhaps of a later version, means the demo.
     """
-    write_json(path, preset.model_dump(mode="json"))
+    purpose, _, effort = name.partition(".")
+    if purpose not in PURPOSES or effort not in EFFORTS:
+        return dict(demo)
+    chosen = {path: demo[path] for path in ("base_model", "data") if path in demo}
+    return {**chosen, **EFFORTS[effort], **PURPOSES[purpose]}
