@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +27,8 @@ from trainer.models.stored import DTYPES
 
 # Called with the bytes that went by.
 Passed = Callable[[int], None]
+# Blocks that are made before they are asked for.
+_AHEAD = 8
 
 
 @dataclass(slots=True)
@@ -186,10 +190,19 @@ class _GgufOutput:
         return torch.cat(before), torch.cat(wanted)
 
 
-def _told(blocks: Iterable[memoryview], passed: Passed) -> Iterator[memoryview]:
-    for block in blocks:
+def _told(blocks: Iterator[memoryview], passed: Passed) -> Iterator[memoryview]:
+    for block in _ahead(blocks):
         yield block
         passed(block.nbytes)
+
+
+def _ahead(blocks: Iterator[memoryview]) -> Iterator[memoryview]:
+    """The same blocks, read and computed in a thread while earlier ones are summed up and written."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, blocks, None) for _ in range(_AHEAD))
+        while (block := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(next, blocks, None))
+            yield block
 
 
 def _finite(name: str, tensor: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ from trainer.models.checkpoint import CheckpointFile, TensorInfo, as_tensor
 from trainer.models.layouts import is_projection
 from trainer.models.quantised import Quant, QuantisedWeight
 
-BLOCK_ELEMENTS = 1024 * 1024
+# The half dozen fp32 blocks that are at work at a time fit into the caches that cores share.
+BLOCK_ELEMENTS = 128 * 1024
 # Rows of the base, and the number of the first of them -> what an adapter makes of them.
 Update = Callable[[Tensor, int], Tensor]
 
@@ -143,7 +144,8 @@ class Merged:
 def _combined(W: Tensor, first: int, updates: list[tuple[float, Update]]) -> Tensor:
     if len(updates) == 1:
         ((strength, update),) = updates
-        return torch.lerp(W, update(W, first), strength)
+        made = update(W, first)
+        return made if strength == 1.0 else torch.lerp(W, made, strength)
     wanted = W.clone()
     for strength, update in updates:
         wanted += strength * (update(W, first) - W)
