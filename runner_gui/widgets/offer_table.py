@@ -32,6 +32,10 @@ def check_words(offer: Offer) -> str:
     return "SHA-256" if offer.sha256 else tr("downloads.unchecked")
 
 
+def _check_role(offer: Offer) -> str:
+    return "muted" if offer.sha256 else "amber"
+
+
 def state_words(row: OfferRow) -> str:
     return tr(f"downloads.{row.state}")
 
@@ -42,11 +46,11 @@ def _billions(row: OfferRow) -> float | None:
 
 COLUMNS = (
     Column("downloads.name", lambda row: row.offer.name, stretches=True),
-    Column("downloads.family", lambda row: row.family, fits_from=700),
+    Column("downloads.family", lambda row: row.family, fits_from=820),
     Column("downloads.parameters", lambda row: row.offer.parameters or fmt.NONE, _billions, fits_from=440),
     Column("downloads.size", lambda row: fmt.size(row.offer.size_bytes), lambda row: row.offer.size_bytes),
     Column("downloads.released", lambda row: row.offer.released or fmt.NONE, fits_from=940),
-    Column("downloads.check", lambda row: check_words(row.offer), fits_from=820),
+    Column("downloads.check", lambda row: check_words(row.offer), color=lambda row: _check_role(row.offer)),
     Column("downloads.state", state_words, color=lambda row: _ROLES.get(row.state, "muted")),
 )
 
