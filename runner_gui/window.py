@@ -23,13 +23,11 @@ from runner_gui.model.shelf import ShelfEntry
 from runner_gui.model.workspace import Workspace, assets_folder
 from runner_gui.pages.about import AboutPage
 from runner_gui.pages.downloads import DownloadsPage
-from runner_gui.pages.downloads import DownloadsPage
 from runner_gui.pages.environment import EnvironmentPage
 from runner_gui.pages.models import ModelsPage
 from runner_gui.pages.runs import RunsPage
 from runner_gui.pages.settings import SettingsPage
 from runner_gui.pages.train import TrainPage
-from runner_gui.services.downloads import Downloads
 from runner_gui.services.downloads import Downloads
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.widgets.banner import Notice
@@ -56,8 +54,6 @@ class MainWindow(QMainWindow):
         self.train_page = TrainPage(workspace, settings, self.pipeline)
         self.runs_page = RunsPage(self.train_page.runs.store)
         self.models_page = ModelsPage(workspace, settings.interpreter)
-        self.downloads = Downloads(workspace, self)
-        self.downloads_page = DownloadsPage(workspace, self.downloads)
         self.downloads = Downloads(workspace, self)
         self.downloads_page = DownloadsPage(workspace, self.downloads)
         self.environment_page = EnvironmentPage(self.pipeline)
@@ -156,7 +152,6 @@ class MainWindow(QMainWindow):
             self._loaded = True
             QTimer.singleShot(0, self, self.train_page.load)
             QTimer.singleShot(0, self, self.downloads.load)
-            QTimer.singleShot(0, self, self.downloads.load)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self.pipeline.is_training and not self._closing:
@@ -202,7 +197,6 @@ class MainWindow(QMainWindow):
         self.train_page.run_view.close_files()
         self.runs_page.close_files()
         self.models_page.close_files()
-        self.downloads.close()
         self.downloads.close()
         self.environment_page.close_shell()
         self.pipeline.close()
