@@ -42,7 +42,7 @@ class TrainQueueFlow(QObject):
         self.refresh()
 
     def enqueue(self) -> None:
-        """Put what the form shows behind the other runs; while one is under way, the queue goes on from it."""
+        """Put what the form shows behind the other runs; while one is under way, the next follows it."""
         params = self._state.params()
         if params is None:
             return

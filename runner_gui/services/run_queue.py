@@ -54,7 +54,7 @@ class RunQueue(QObject):
     @property
     def waiting(self) -> int:
         """How many are still to be started."""
-        return sum(entry.waits for entry in self.entries)
+        return sum(entry.waits and entry is not self._current for entry in self.entries)
 
     @property
     def active(self) -> bool:
