@@ -71,9 +71,7 @@ def test_a_distribution_goes_through_a_pipe_and_back(trains: Any) -> None:
     assert kept(trains, "b") == "mine\n"
 
 
-@pytest.mark.parametrize(
-    ("kind", "head"), [("tar.gz", b"\x1f\x8b"), ("tar.xz", b"\xfd7zXZ"), ("tar", b"./")]
-)
+@pytest.mark.parametrize(("kind", "head"), [("tar.gz", b"\x1f\x8b"), ("tar.xz", b"\xfd7zXZ"), ("tar", b"./")])
 def test_formats_of_an_export(trains: Any, kind: str, head: bytes) -> None:
     assert trains.wsl("--export", "A", "C:\\out", "--format", kind).returncode == 0
     assert (trains.drive / "out").read_bytes().startswith(head)

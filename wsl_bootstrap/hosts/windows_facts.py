@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Literal, Protocol
@@ -184,7 +185,7 @@ class ScriptedWindows:
     def volume(self, folder: PureWindowsPath) -> Volume:
         """Return what the file says of the drive, or what this machine says of the drive's folder."""
         script, letter = self._read(), drive_letter(folder)
-        drive = script.get("drives", {}).get(letter)
+        drive = self._drives().get(letter)
         given = script.get("volumes", {}).get(letter, {})
         if drive is None and not given:
             return Volume(free_bytes=0, kind="network" if not letter else "missing")
@@ -196,14 +197,14 @@ class ScriptedWindows:
 
     def local_path(self, path: PureWindowsPath) -> Path:
         """Return the file below its drive's folder."""
-        drive = self._read().get("drives", {}).get(drive_letter(path))
+        drive = self._drives().get(drive_letter(path))
         if drive is None:
             raise PathError("path_on_network", path)
         return Path(drive, *path.parts[1:])
 
     def windows_path(self, path: Path) -> PureWindowsPath:
         """Return the name on the drive whose folder holds the file most closely."""
-        drives = sorted(self._read().get("drives", {}).items(), key=lambda item: len(item[1]), reverse=True)
+        drives = sorted(self._drives().items(), key=lambda item: len(item[1]), reverse=True)
         for letter, folder in drives:
             if path.absolute().is_relative_to(folder):
                 return PureWindowsPath(f"{letter}:\\", *path.absolute().relative_to(folder).parts)
@@ -251,6 +252,11 @@ class ScriptedWindows:
     def keep_awake(self, on: bool) -> None:
         """Remember it."""
         self.awake = on
+
+    def _drives(self) -> dict[str, str]:
+        """Return this process's folder for each letter: on Windows (under Wine) that is the drive itself."""
+        drives = self._read().get("drives", {})
+        return {letter: f"{letter}:\\" for letter in drives} if sys.platform == "win32" else drives
 
     def _read(self) -> dict:
         return json.loads(self._path.read_text("utf-8"))
