@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ KINDS: dict[Kind, type[Adapted]] = {
     "bat_out": BatOutLinear,
 }
 METHODS: dict[str, type[Adapted]] = {**KINDS, "pissa": PissaLinear}
+Whole = Callable[[list[nn.Parameter]], AbstractContextManager[Any]]
 _FULL_PARTS = {
     "time": re.compile(
         r"blocks\.\d+\.(att\.(x_[rwkvag]|[wav]0|k_k|k_a|r_k)|ffn\.x_k"  # 7
@@ -105,16 +107,24 @@ def train_in_full(param: nn.Parameter) -> None:
     param.requires_grad_(True)
 
 
-def adapter_tensors(model: RWKV) -> dict[str, Tensor]:
-    """What an adapter file holds: leaves and tensors trained in full, by their names, on the CPU."""
-    found: dict[str, Tensor] = {}
+def adapter_tensors(model: RWKV, whole: Whole = lambda _: nullcontext()) -> dict[str, Tensor]:
+    """What an adapter file holds, on the CPU: see `adapter_parts`."""
+    return {name: x.to("cpu", copy=True).contiguous() for name, x in adapter_parts(model, whole)}
+
+
+def adapter_parts(model: RWKV, whole: Whole) -> Iterator[tuple[str, Tensor]]:
+    """Leaves and tensors trained in full, by their names, each to be read before the next one is asked for.
+
+    Args:
+        whole: a context in which parameters can be read, for models that lie in parts on several devices.
+    """
     for name, module in model.named_modules():
-        if isinstance(module, Adapted):
-            found |= {f"{name}.{leaf}": tensor for leaf, tensor in module.leaves().items()}
-        else:
-            params = module.named_parameters(prefix=name, recurse=False)
-            found |= {name: param.detach() for name, param in params if param.requires_grad}
-    return {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in found.items()}
+        trained = {key: p for key, p in module.named_parameters(name, recurse=False) if p.requires_grad}
+        with whole(list(trained.values())):
+            if isinstance(module, Adapted):
+                yield from ((f"{name}.{leaf}", tensor) for leaf, tensor in module.leaves().items())
+            else:
+                yield from ((key, param.detach()) for key, param in trained.items())
 
 
 class AdapterLike(Protocol):

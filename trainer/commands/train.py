@@ -30,6 +30,7 @@ from trainer.contract.run_folder import RunFolder
 from trainer.contract.runner_config import read_runner_config
 from trainer.contract.texts import text
 from trainer.training.failure import fail
+from trainer.training.processes import end_with_parent, is_first
 
 # Spinning threads of a CPU run would starve every other program on a small machine.
 PASSIVE_WAIT_CORES = 4
@@ -63,6 +64,8 @@ def add_parser(subparsers: Any) -> None:
         add_flag(parser, param)
     for name in DEAD_SWITCHES:
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, default=argparse.SUPPRESS)
+    # What DeepSpeed's launcher adds to a command; the environment says the same.
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
 
@@ -112,8 +115,7 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError([Problem("param_conflict", {"with": "--resume"}, first)])
     if args.check:
         return EXIT_DONE
-    is_first_rank = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
-    if not is_first_rank:
+    if not is_first():
         return _follow(args, folder, params)
     if not args.resume and folder.run_json.exists():
         raise InputError("run_exists", path=str(folder.path))
@@ -200,6 +202,7 @@ def _train(
 
 def _follow(args: argparse.Namespace, folder: RunFolder, params: TrainParams | None) -> int:
     """A further process of the same run: it computes, and the first one does the talking."""
+    end_with_parent()
     _before_torch()
     status, _ = _train(args, folder, params, EventWriter(None, None))
     return EXIT_DONE if status == "completed" else EXIT_STOPPED

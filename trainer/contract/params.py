@@ -19,6 +19,16 @@ from trainer.contract.errors import ParameterError, Problem
 
 Kind = Literal["path", "int", "float", "bool", "choice", "multi", "text", "lines", "weighted_paths"]
 Level = Literal["basic", "advanced"]
+# How devices share the work; DeepSpeed's under Lightning's names.
+Strategy = Literal[
+    "auto",
+    "ddp",
+    "deepspeed_stage_1",
+    "deepspeed_stage_2",
+    "deepspeed_stage_2_offload",
+    "deepspeed_stage_3",
+    "deepspeed_stage_3_offload",
+]
 GROUPS = ("model", "data", "length", "learning", "lora", "checks", "device")
 LORA_PARTS = ("att", "ffn", "time", "ln", "time_lora", "emb", "head")
 # Switches of old trainers that no current model has; accepted from imported settings and kept off.
@@ -155,7 +165,7 @@ class TrainParams(BaseModel):
     )
     devices: int = _p(1, kind="int", group="device", unit="devices", ge=1, le=1024)
     num_nodes: int = _p(1, kind="int", group="device", unit="nodes", ge=1, le=1024)
-    strategy: Literal["auto", "ddp"] = _p("auto", kind="choice", group="device", choices=("auto", "ddp"))
+    strategy: Strategy = _p("auto", kind="choice", group="device", choices=get_args(Strategy))
 
     @property
     def scaled_alpha(self) -> float:
@@ -292,6 +302,15 @@ def _renamed_line(line: str, rename: Callable[[str], str]) -> str:
 
 def _conflicts(params: TrainParams) -> list[Problem]:
     found: list[Problem] = []
+    if params.strategy.startswith("deepspeed"):
+        # Its processes exchange messages in each pass, so all have to make the same ones.
+        sharing = {"with": f"strategy={params.strategy}"}
+        if params.infctx:
+            found.append(Problem("param_conflict", sharing, "infctx"))
+        if params.precision == "fp16":
+            found.append(Problem("param_conflict", sharing, "precision"))
+        if params.quant != "none" and "stage_3" in params.strategy:
+            found.append(Problem("param_conflict", sharing, "quant"))
     if params.lr_schedule == "exponential" and params.lr_final == 0.0:
         found.append(Problem("param_conflict", {"with": "lr_schedule=exponential"}, "lr_final"))
     if params.patience and params.val_fraction == 0.0:

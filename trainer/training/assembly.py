@@ -25,11 +25,11 @@ from trainer.models.layouts import is_projection
 from trainer.models.loading import load_model
 from trainer.models.skeleton import RWKV
 from trainer.training.activations import choose_policy, free_memory_bytes
-from trainer.training.checkpoints import set_rng_state
 from trainer.training.control import Control
 from trainer.training.loop import Progress, RunLoop
 from trainer.training.module import TrainModule
 from trainer.training.opening import Opened
+from trainer.training.zero import stage
 
 
 def load_base(opened: Opened, events: EventWriter) -> RWKV:
@@ -38,7 +38,8 @@ def load_base(opened: Opened, events: EventWriter) -> RWKV:
     model = load_model(
         opened.base.path,
         dtype=device.dtype,
-        device=device.kind,
+        # Where the weights will be in parts, no device has room for all of them.
+        device="cpu" if stage(params) == 3 else device.kind,
         quant=None if params.quant == "none" else params.quant,
         on_progress=lambda done, total: (
             events.write("progress", what="loading_model", done=done, total=total, unit="tensors")
@@ -111,7 +112,6 @@ def assemble(
             raise AppError("checkpoint_unreadable", path=str(checkpoint.path), reason=str(error)) from error
         module.step = state.step
         progress = Progress(state.tokens, state.best, state.bad_evals, checkpoint.meta.loss)
-        set_rng_state(state.rng)
     loop = RunLoop(run, params, opened.data, _adapter_meta(opened, record, model), events, control,
                    _sampler(opened), progress)  # fmt: skip
     return module, loop

@@ -36,20 +36,6 @@ class ResumeState:
     bad_evals: int
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-    rng: dict[str, Tensor]
-
-
-def rng_state() -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_rng_state(state: dict[str, Tensor]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 def save_checkpoint(
@@ -154,6 +140,6 @@ def load_state(checkpoint: Checkpoint) -> ResumeState:
     """
     try:
         raw = torch.load(checkpoint.state, map_location="cpu", weights_only=True)
-        return ResumeState(**raw)
+        return ResumeState(**{name: raw[name] for name in ResumeState.__slots__})
     except Exception as error:
         raise AppError("checkpoint_unreadable", path=str(checkpoint.path), reason=str(error)[:200]) from error

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from trainer.adapters.attach import adapter_tensors
+from trainer.adapters.attach import adapter_parts, adapter_tensors
 from trainer.contract.adapter_meta import AdapterMeta
 from trainer.contract.errors import AppError
 from trainer.contract.events import EventWriter
 from trainer.contract.params import TrainParams
 from trainer.contract.run_folder import RunFolder
 from trainer.training.batches import RunData, Window
-from trainer.training.checkpoints import ResumeState, rng_state, save_checkpoint
+from trainer.training.checkpoints import ResumeState, save_checkpoint
 from trainer.training.control import Control, obey_signals
 from trainer.training.device import memory_bytes
 from trainer.training.evaluation import evaluate
@@ -155,6 +155,10 @@ class RunLoop(pl.Callback):
             AppError: `disk_full` or `not_writable`.
         """
         if not module.trainer.is_global_zero:
+            # What is spread over the devices is put together by all of them.
+            for _ in adapter_parts(module.model, module.update.whole):
+                pass
+            module.update.optimizer_state(kept=False)
             return
         self.events.write("phase", name="saving")
         progress = self.progress
@@ -164,13 +168,14 @@ class RunLoop(pl.Callback):
                 "tokens": progress.tokens, "loss": progress.last_loss,
             }
         )  # fmt: skip
+        tensors = adapter_tensors(module.model, module.update.whole)
         state = ResumeState(
             step=module.step, tokens=progress.tokens, best=progress.best, bad_evals=progress.bad_evals,
-            optimizer=module.adamw.state_dict(), scaler=module.scaler.state_dict(), rng=rng_state(),
+            optimizer=module.update.optimizer_state(), scaler=module.scaler.state_dict(),
         )  # fmt: skip
         val_loss = progress.last_val if self._evaluated_at == module.step else None
         checkpoint = save_checkpoint(
-            self.run, tensors=adapter_tensors(module.model), adapter_meta=meta, state=state, kind=kind,
+            self.run, tensors=tensors, adapter_meta=meta, state=state, kind=kind,
             val_loss=val_loss, keep_last=self.params.keep_last,
         )  # fmt: skip
         self.events.write(

@@ -27,8 +27,9 @@ from trainer.models.spec import ModelSpec, detect_file
 from trainer.training.batches import RunData, open_data
 from trainer.training.checkpoints import ResumeState, load_state
 from trainer.training.device import Device, describe_devices, resolve_device
+from trainer.training.processes import check_processes, world_size
 from trainer.training.schedule import StepPlan
-from trainer.training.strategy import world_size
+from trainer.training.zero import load_deepspeed, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,10 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
         params = TrainParams.model_validate(record.params)
     else:
         params = request.params
+    check_processes(params)
     device = resolve_device(params)
+    if stage(params):
+        load_deepspeed(device.kind)
     base_path = Path(params.base_model)
     base = open_checkpoint(base_path)
     spec = detect_file(base)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
@@ -21,15 +22,18 @@ from trainer.contract.files import write_json
 from trainer.contract.run_folder import RunFolder, RunRecord
 from trainer.training.assembly import assemble, load_base
 from trainer.training.batches import Windows
+from trainer.training.causes import coded_errors
 from trainer.training.checkpoints import remove_leftovers
 from trainer.training.control import Control, obey_signals
 from trainer.training.device import describe_devices
+from trainer.training.failure import fail
 from trainer.training.logs import logging_to
 from trainer.training.loop import Progress, RunLoop
 from trainer.training.module import TrainModule
 from trainer.training.monitor import Heartbeat
 from trainer.training.opening import Opened, RunRequest, new_record, open_run, versions
-from trainer.training.strategy import make_strategy, rank
+from trainer.training.processes import Child, Others, is_first, local_rank, rank, shares_of_data
+from trainer.training.strategy import make_strategy
 
 # What a run ended as, and its finished steps.
 Outcome = tuple[str, int]
@@ -47,25 +51,29 @@ def train(request: RunRequest, events: EventWriter, control: Control) -> Outcome
     """
     started_s = time.monotonic()
     opened = open_run(request, events)
-    for note in (*opened.device.notes, *opened.data.notes):
+    first = is_first()
+    for note in (*opened.device.notes, *opened.data.notes, *shares_of_data(opened.params)):
         events.write("warning", code=note.code, args=dict(note.args))
     record = opened.record or new_record(request, opened)
     _hello(events, record, opened)
-    if rank() == 0:
+    if first:
         if opened.record is None:
             request.run.write(record)
         remove_leftovers(request.run)
         # It tells how the run ended before; should this process be killed, the run was interrupted.
         request.run.summary_json.unlink(missing_ok=True)
     events.write("phase", name="loading_model")
-    with _memory_errors():
+    if opened.device.kind == "cuda":
+        torch.cuda.set_device(local_rank())
+    logs = logging_to(request.run, opened.params, events) if first else nullcontext()
+    with coded_errors():
         model = load_base(opened, events)
         module, loop = assemble(request.run, opened, record, model, events, control)
-        with logging_to(request.run, opened.params, events), _heartbeat(events), _terminations(control):
-            _fit(module, loop, opened)
+        with logs, _heartbeat(events), _terminations(control):
+            _fit(module, loop, opened, request.run)
     status = "stopped" if loop.progress.stopped and loop.progress.reason != "patience" else "completed"
     events.write("phase", name="finishing")
-    if rank() == 0:
+    if first:
         _write_summary(request.run, status, module.step, loop.progress, time.monotonic() - started_s)
     return status, module.step
 
@@ -87,10 +95,15 @@ def _hello(events: EventWriter, record: RunRecord, opened: Opened) -> None:
     )
 
 
-def _fit(module: TrainModule, loop: RunLoop, opened: Opened) -> None:
+def _fit(module: TrainModule, loop: RunLoop, opened: Opened, run: RunFolder) -> None:
     params = opened.params
     windows = Windows(
-        opened.data, opened.plan, seed=params.seed, rank=rank(), first=module.step, device=opened.device.kind
+        opened.data,
+        opened.plan,
+        seed=params.seed,
+        rank=rank(params.devices),
+        first=module.step,
+        device=opened.device.kind,
     )
     if not len(windows):
         return
@@ -111,29 +124,29 @@ def _fit(module: TrainModule, loop: RunLoop, opened: Opened) -> None:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(module, train_dataloaders=windows)
-
-
-# What PyTorch's CPU allocator and the GPU's libraries say instead of raising an error of their own.
-_RAM_TEXT = "DefaultCPUAllocator"
-_VRAM_TEXTS = ("ALLOC_FAILED", "out of memory")
+        launcher = trainer.strategy.launcher
+        with _others(lambda: getattr(launcher, "procs", ()), run, loop.events):
+            trainer.fit(module, train_dataloaders=windows)
 
 
 @contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Tells by its code which memory has run out."""
+def _others(children: Callable[[], Sequence[Child]], run: RunFolder, events: EventWriter) -> Iterator[None]:
+    """Ends the run where one of the processes that this one has started fails."""
+
+    def end(error: AppError) -> None:
+        # This process waits for a message that will never come, and cannot be made to stop waiting.
+        fail(run, events, error)
+        events.write("bye", status="failed", step=None, reason=error.code)
+        sys.stderr.write(f"error[{error.code}]: {error}\n")
+        os._exit(1)
+
+    others, failed = Others(children, end), True
     try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise AppError("oom_vram") from error
-    except MemoryError as error:
-        raise AppError("oom_ram") from error
-    except RuntimeError as error:
-        if _RAM_TEXT in str(error):
-            raise AppError("oom_ram") from error
-        if any(text in str(error) for text in _VRAM_TEXTS):
-            raise AppError("oom_vram") from error
-        raise
+        with coded_errors(others.lost):
+            yield
+        failed = False
+    finally:
+        others.close(failed=failed)
 
 
 @contextmanager
