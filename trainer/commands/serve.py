@@ -74,18 +74,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, events: EventWriter, stoppable: list[Any]) -> int:
     from trainer.data.tokenizers import load_tokenizer
-    from trainer.inference.engine import open_engine
+    from trainer.inference.engine import choose_device, open_engine
     from trainer.inference.hosting import Server, bind
     from trainer.inference.scheduler import Scheduler
     from trainer.inference.server import Api, Served, create_app
+    from trainer.inference.vitals import told_loading
 
     # The port first: a busy one should not cost the time of loading a model.
     with bind(args.host, args.port) as sock:
         events.write("phase", name="loading_model")
-        engine = open_engine(
-            args.model, args.adapter, state=args.state,
-            device=args.device, precision=args.precision, alpha=args.alpha,
-        )  # fmt: skip
+        device, precision = choose_device(args.device, args.precision)
+        with told_loading(events, args.model, device, precision):
+            engine = open_engine(
+                args.model, args.adapter, state=args.state,
+                device=device, precision=precision, alpha=args.alpha,
+            )  # fmt: skip
         tokenizer = load_tokenizer(args.vocab, engine.vocab_size)
         name = served_name(args.model, args.adapter, args.state)
         served = Served(name, engine.generation, engine.device, engine.vocab_size, int(time.time()))

@@ -14,6 +14,7 @@ from trainer.inference.engine import Engine
 from trainer.inference.generation import FinishReason, Generation, Piece, Vocabulary
 from trainer.inference.prefix_cache import PrefixCache
 from trainer.inference.sampling import SamplingParams
+from trainer.inference.vitals import TokenSpeed
 
 _LOG = logging.getLogger(__name__)
 
@@ -124,6 +125,7 @@ class Scheduler:
         self._slots = slots
         self._max_waiting = max_waiting
         self._cache = PrefixCache() if cache is None else cache
+        self._speed = TokenSpeed()
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._active: deque[Job] = deque()
@@ -140,6 +142,11 @@ class Scheduler:
     def waiting(self) -> int:
         """Requests without a slot yet."""
         return len(self._waiting)
+
+    @property
+    def tok_s(self) -> float:
+        """Tokens a second of all answers, lately."""
+        return self._speed.tok_s
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs of one request.
@@ -190,7 +197,10 @@ class Scheduler:
                     job.emit(Piece("", finish_reason="cancelled"))
                     return True
                 job.work = job.request.begin(self._engine, self._tokenizer, self._cache)
+            reads = _reads(job)
             done = job.work.cancel() if job.cancelled else job.work.step()
+            if not reads:
+                self._speed.note()
         except Exception as error:  # noqa: BLE001 - the thread's edge
             # The request gets the error, the others go on.
             _LOG.exception("an answer failed")

@@ -36,6 +36,7 @@ from trainer.inference.exchange import Exchange, Outcomes
 from trainer.inference.generation import Vocabulary
 from trainer.inference.scheduler import AnswerRequest, BusyError, EmbeddingRequest, Scheduler
 from trainer.inference.tool_calls import ToolCallStream
+from trainer.inference.vitals import memory_bytes
 
 _LOOPBACK_NAMES = {"127.0.0.1", "localhost", "[::1]"}
 
@@ -111,6 +112,8 @@ class Api:
             "device": self._served.device,
             "active": self._scheduler.active,
             "waiting": self._scheduler.waiting,
+            "memory_bytes": memory_bytes(self._served.device),
+            "tok_s": round(self._scheduler.tok_s, 1),
         }
 
     async def chat(self, body: ChatRequest, request: Request) -> Any:

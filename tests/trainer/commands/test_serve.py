@@ -65,7 +65,7 @@ def ready_event(process: subprocess.Popen[bytes]) -> Event:
             assert isinstance(item, Event), f"stdout holds {item!r}"
             seen.append(item.t)
             if item.t == "ready":
-                assert seen == ["phase", "ready"]
+                assert [name for name in seen if name != "progress"] == ["phase", "ready"]
                 return item
     raise AssertionError(f"it ended with {process.wait()}, after {seen}")
 
@@ -142,6 +142,6 @@ def test_bad_flags(flags: tuple[str, ...]) -> None:
 
 def test_events_are_json_lines_behind_a_record_separator(model_path: Path) -> None:
     with serving(model_path) as (process, ready):
-        assert ready.seq == 1
+        assert ready.seq >= 1  # behind what was told of loading
         process.kill()
         assert json.loads(json.dumps(ready.fields))["port"] == ready["port"]
