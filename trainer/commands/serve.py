@@ -22,6 +22,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--port", type=port_number, default=8000, help="0 takes a free one (default: 8000)")
     parser.add_argument("--api-key", help=f"what clients must send; {API_KEY_VARIABLE} keeps it out of sight")
     parser.add_argument("--slots", type=positive, default=8, help="answers that grow at once (default: 8)")
+    parser.add_argument(
+        "--defaults", type=_defaults, metavar="JSON", default={},
+        help='sampling of requests that leave it open, such as {"temperature": 0.7, "max_tokens": 1000}',
+    )  # fmt: skip
     parser.add_argument("--exit-with-parent", action="store_true", help="end when stdin closes")
     parser.set_defaults(run=run)
 
@@ -35,6 +39,15 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocab", type=Path, metavar="V", help="vocabulary (default: the model's own kind)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto")
+
+
+def _defaults(text: str) -> dict[str, Any]:
+    from trainer.inference.api_types import sampling_defaults
+
+    try:
+        return sampling_defaults(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}") from error
 
 
 def positive(text: str) -> int:
@@ -95,7 +108,8 @@ def _serve(args: argparse.Namespace, events: EventWriter, stoppable: list[Any]) 
         scheduler = Scheduler(engine, tokenizer, slots=args.slots)
         key = args.api_key or os.environ.get(API_KEY_VARIABLE) or None
         loopback = sock.getsockname()[0] in ("127.0.0.1", "::1")
-        app = create_app(Api(served, tokenizer, scheduler, api_key=key, loopback_only=loopback))
+        api = Api(served, tokenizer, scheduler, api_key=key, loopback_only=loopback, defaults=args.defaults)
+        app = create_app(api)
 
         def ready() -> None:
             host, port = sock.getsockname()[:2]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -14,7 +15,12 @@ from trainer.inference.sampling import SamplingParams
 
 MAX_TOKENS = 2**20
 DEFAULT_MAX_TOKENS = 512
+RequestT = TypeVar("RequestT", bound="SamplingRequest")
 StopText = Annotated[str, Field(min_length=1)]
+# What a server may have defaults of its own for.
+SAMPLED = (
+    "max_tokens", "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "penalty_decay",
+)  # fmt: skip
 
 
 class ApiError(Exception):
@@ -67,6 +73,12 @@ class SamplingRequest(BaseModel):
             raise ValueError("values lie between -100 and 100")
         return value
 
+    def or_else(self: RequestT, defaults: Mapping[str, Any]) -> RequestT:
+        """The same request with what it leaves open taken from `defaults`."""
+        return self.model_copy(
+            update={name: value for name, value in defaults.items() if getattr(self, name) is None}
+        )
+
     def limit(self) -> int:
         return self.max_tokens or DEFAULT_MAX_TOKENS
 
@@ -75,11 +87,9 @@ class SamplingRequest(BaseModel):
         own = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         given = {
             name: value
-            for name in (
-                "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "penalty_decay",
-            )
-            if (value := getattr(self, name)) is not None
-        }  # fmt: skip
+            for name in SAMPLED
+            if name != "max_tokens" and (value := getattr(self, name)) is not None
+        }
         return SamplingParams(
             max_tokens=self.limit(),
             seed=None if self.seed is None else (self.seed + choice) % 2**64,
@@ -266,3 +276,15 @@ def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> dic
 def api_reason(reason: FinishReason | None) -> str | None:
     """The protocol has no word for an answer that the server cancelled; it was cut short."""
     return "length" if reason == "cancelled" else reason
+
+
+def sampling_defaults(text: str) -> dict[str, Any]:
+    """Read a server's own defaults, a JSON object of fields of `SAMPLED`.
+
+    Raises:
+        ValueError: it is something else, or a value lies outside its bounds.
+    """
+    given = json.loads(text)
+    if not isinstance(given, dict) or not given.keys() <= set(SAMPLED):
+        raise ValueError(f"an object with some of {', '.join(SAMPLED)}")
+    return SamplingRequest.model_validate(given).model_dump(include=set(given), exclude_none=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,7 @@ class Api:
         scheduler: owns the model.
         api_key: what clients must send as a bearer token, or None.
         loopback_only: whether requests that name another host are refused.
+        defaults: sampling of requests that leave it open.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class Api:
         *,
         api_key: str | None = None,
         loopback_only: bool = True,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self._served = served
         self._tokenizer = tokenizer
         self._scheduler = scheduler
         self._api_key = api_key
         self._loopback_only = loopback_only
+        self._defaults = defaults or {}
 
     async def admit(self, request: Request) -> None:
         """Refuse who may not ask.
@@ -117,6 +120,7 @@ class Api:
         }
 
     async def chat(self, body: ChatRequest, request: Request) -> Any:
+        body = body.or_else(self._defaults)
         messages = body.conversation()
         goes_on = is_unfinished(messages)
         begun = None if goes_on else body.begun_call()
@@ -141,6 +145,7 @@ class Api:
         return await self._answer(body, request, requests, answers)
 
     async def complete(self, body: CompletionRequest, request: Request) -> Any:
+        body = body.or_else(self._defaults)
         requests = [
             AnswerRequest(tokens, body.sampling(choice, (), body.logprobs or 0))
             for tokens in (self._tokens(text, "prompt") for text in body.prompts())

@@ -145,3 +145,22 @@ def test_events_are_json_lines_behind_a_record_separator(model_path: Path) -> No
         assert ready.seq >= 1  # behind what was told of loading
         process.kill()
         assert json.loads(json.dumps(ready.fields))["port"] == ready["port"]
+
+
+def test_requests_that_leave_sampling_open_get_the_servers_own(model_path: Path) -> None:
+    defaults = json.dumps({"max_tokens": 3, "temperature": 0})
+    with serving(model_path, "--defaults", defaults) as (_, ready):
+        url = f"http://127.0.0.1:{ready['port']}/v1/completions"
+        usages = [
+            httpx.post(url, json={"prompt": "a", **own}, timeout=TIMEOUT_S).json()["usage"]
+            for own in ({}, {"max_tokens": 2})
+        ]
+    assert [usage["completion_tokens"] for usage in usages] == [3, 2]
+
+
+@pytest.mark.parametrize("given", ["3", "{", '{"temperature": 9}', '{"speed": 1}', "[]"])
+def test_odd_defaults_are_refused(model_path: Path, given: str) -> None:
+    argv = [sys.executable, "-m", "trainer", "serve", "--model", str(model_path), "--defaults", given]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert ended.returncode == 2
+    assert "--defaults" in ended.stderr
