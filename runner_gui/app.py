@@ -15,6 +15,7 @@ from runner_gui import theme
 from runner_gui.i18n import set_language
 from runner_gui.model import settings as settings_file
 from runner_gui.model.workspace import Workspace
+from runner_gui.services.single_instance import SingleInstance
 from runner_gui.window import MainWindow
 
 LOG = logging.getLogger(__name__)
@@ -40,12 +41,20 @@ def main(arguments: list[str] | None = None) -> int:
     sys.excepthook = _log_unhandled
     application = make_application(sys.argv[:1])
     workspace = Workspace(given.work_dir)
+    instance = SingleInstance(workspace.root)
+    if not instance.claim():
+        heard = instance.ask_to_show()
+        LOG.warning("a window of %s is open%s", workspace.root, "" if heard else " and does not answer")
+        return 0 if heard else 1
     settings = settings_file.load(workspace.settings_file)
     set_language(settings.language)
     theme.theme.apply(settings.theme)
     window = MainWindow(workspace, settings)
+    instance.show_requested.connect(window.shell.bring_forward)
     window.show()
-    return application.exec()
+    status = application.exec()
+    instance.close()
+    return status
 
 
 def _log_unhandled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

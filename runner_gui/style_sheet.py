@@ -14,6 +14,7 @@ QToolTip { background: $card; color: $text; border: 1px solid $border_strong; pa
 
 #card, #bubble_user, #bubble_model { background: $card; border: 1px solid $border; border-radius: 8px; }
 #rail { background: $card; border: none; border-right: 1px solid $border; }
+#strip { background: $card; border: none; border-top: 1px solid $border; }
 #divider { background: $border; border: none; }
 QLabel { background: transparent; }
 #title { font-size: 15px; font-weight: 600; }
@@ -180,6 +181,18 @@ QMenu::item:selected { background: $selected; }
 QMenu::item:disabled { color: $muted; }
 QMenu::separator { height: 1px; background: $border; margin: 4px 8px; }
 #bubble_user { background: $selected; border-color: $selected; }
+QTextBrowser#prose, QPlainTextEdit#thought, #code_block QPlainTextEdit#log {
+    background: transparent; border: none; padding: 0; min-height: 0;
+}
+QPlainTextEdit#thought { color: $muted; }
+#code_block { background: $field; border: 1px solid $border; border-radius: 6px; }
+#code_block QPlainTextEdit#log { padding: 0 6px 6px 6px; }
+QListWidget {
+    background: $field; border: 1px solid $border; border-radius: 6px; outline: none; padding: 2px;
+}
+QListWidget::item { padding: 5px 6px; border-radius: 4px; color: $text; }
+QListWidget::item:hover { background: $hover; }
+QListWidget::item:selected { background: $selected; color: $text; }
 #drop_target { background: $info_surface; border: 2px dashed $accent_text; border-radius: 8px; }
 """)
 

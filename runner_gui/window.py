@@ -8,16 +8,12 @@ from typing import Any
 
 from PySide6.QtCore import QByteArray, QTimer
 from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut, QShowEvent
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QMainWindow,
-    QStackedWidget,
-    QWidget,
-)
+from PySide6.QtWidgets import QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from runner_gui import theme
 from runner_gui.i18n import language_changed, set_language, tr
 from runner_gui.model import settings as settings_file
+from runner_gui.model.serving import ServeOptions
 from runner_gui.model.settings import Settings
 from runner_gui.model.shelf import ShelfEntry
 from runner_gui.model.workspace import Workspace, assets_folder
@@ -27,17 +23,31 @@ from runner_gui.pages.environment import EnvironmentPage
 from runner_gui.pages.models import ModelsPage
 from runner_gui.pages.runs import RunsPage
 from runner_gui.pages.settings import SettingsPage
+from runner_gui.pages.talk_pages import TalkPages
 from runner_gui.pages.train import TrainPage
 from runner_gui.services.downloads import Downloads
 from runner_gui.services.pipeline import Pipeline
+from runner_gui.shell import Shell
 from runner_gui.widgets.banner import Notice
+from runner_gui.widgets.controls import row
 from runner_gui.widgets.dialogs import Question, close_dialog
 from runner_gui.widgets.nav_rail import NavRail
 from trainer.contract.errors import AppError
 from trainer.contract.run_folder import RunFolder
 
 LOG = logging.getLogger(__name__)
-PAGES = ("train", "runs", "models", "downloads", "environment", "settings", "about")
+PAGES = (
+    "train",
+    "runs",
+    "models",
+    "chat",
+    "compare",
+    "completion",
+    "downloads",
+    "environment",
+    "settings",
+    "about",
+)
 FOOT = "settings"  # this page's entry and those behind it stand at the foot of the navigation
 MAX_NUMBER = 9  # pages that Ctrl and a digit reach
 SAVE_AFTER_MS = 500
@@ -56,6 +66,10 @@ class MainWindow(QMainWindow):
         self.models_page = ModelsPage(workspace, settings.interpreter)
         self.downloads = Downloads(workspace, self)
         self.downloads_page = DownloadsPage(workspace, self.downloads)
+        self.talk_pages = TalkPages(workspace, self.pipeline.place, self)
+        self.servers = self.talk_pages.servers
+        self.chat_page, self.compare_page = self.talk_pages.chat, self.talk_pages.compare
+        self.completion_page = self.talk_pages.completion
         self.environment_page = EnvironmentPage(self.pipeline)
         self.settings_page, self.about_page = SettingsPage(workspace, settings), AboutPage()
         self._closing = self._loaded = False
@@ -67,6 +81,7 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(QIcon(str(assets_folder() / "icons" / "app.svg")))
         self.setMinimumSize(1024, 700)
         self.resize(1280, 800)
+        self.shell = Shell(self, self.pipeline, settings, lambda: self.show_page("train"))
         self._lay_out()
         self._connect()
         self._add_shortcuts()
@@ -83,11 +98,13 @@ class MainWindow(QMainWindow):
             self.pages.addWidget(getattr(self, f"{name}_page"))
         body = QWidget()
         body.setObjectName("page")
-        across = QHBoxLayout(body)
-        across.setContentsMargins(0, 0, 0, 0)
-        across.setSpacing(0)
-        across.addWidget(self.rail)
-        across.addWidget(self.pages, 1)
+        across = row(self.rail, self.pages, spacing=0)
+        across.setStretch(1, 1)
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(across, 1)
+        column.addWidget(self.shell.strip)
         self.setCentralWidget(body)
         self.show_page("train")
 
@@ -109,7 +126,8 @@ class MainWindow(QMainWindow):
             page.train_requested.connect(lambda path: self._clone_run({"base_model": str(path)}))
         self.downloads.finished.connect(lambda _: self.models_page.refresh())
         self.models_page.continue_requested.connect(self._continue_from)
-        self.models_page.chat_requested.connect(self.train_page.flow.chat)
+        self.models_page.chat_requested.connect(lambda path: self.open_chat(ServeOptions(path)))
+        self.train_page.flow.chat_requested.connect(self.open_chat)
         language_changed.connect(self.retranslate)
         self.rail.page_chosen.connect(self.show_page)
 
@@ -132,6 +150,11 @@ class MainWindow(QMainWindow):
         self.rail.show_page(name)
         self.pages.setCurrentIndex(PAGES.index(name))
         self.retranslate()
+
+    def open_chat(self, options: ServeOptions) -> None:
+        """Load a model and show the page to talk to it."""
+        self.show_page("chat")
+        self.talk_pages.open_model(options)
 
     def save_settings(self) -> None:
         """Remember the form, the choices and the window's place."""
@@ -191,8 +214,9 @@ class MainWindow(QMainWindow):
         self._closing = True
         self._save_timer.stop()
         self.save_settings()
+        self.shell.close()
         self.train_page.queue.close()
-        self.train_page.flow.close_all()
+        self.talk_pages.close()
         self.train_page.reporter.close()
         self.train_page.run_view.close_files()
         self.runs_page.close_files()

@@ -33,6 +33,7 @@ class Settings(BaseModel):
     recent_data: list[str] = Field(default_factory=list)
     recent_models: list[str] = Field(default_factory=list)
     interpreter: str = ""
+    notifications: bool = True
     models_folder: str = ""
     asked_for: Literal["", "train", "set_up"] = ""
 

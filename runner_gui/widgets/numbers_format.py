@@ -87,3 +87,17 @@ def duration(seconds: float | None) -> str:
 def moment(unix_s: float) -> str:
     """A date and time of day, to the minute."""
     return _locale().toString(QDateTime.fromSecsSinceEpoch(int(unix_s)), "yyyy-MM-dd HH:mm")
+
+
+def percent(value: float | None) -> str:
+    """A share that is given in hundredths: 42 %."""
+    return NONE if value is None or not math.isfinite(value) else f"{whole(value)} %"
+
+
+def part(used_bytes: float, total_bytes: float) -> str:
+    """How much of something is used, in GB: 9.1 / 24 GB."""
+
+    def shown(value: float) -> str:
+        return _locale().toString(value / 1e9, "f", 1 if value < 99.5e9 else 0)
+
+    return f"{shown(used_bytes)} / {shown(total_bytes)} GB"
