@@ -43,25 +43,30 @@ class ModelServer(QObject):
     Attributes:
         options: what is or was served, with the key that clients need.
         url, name, device, generation: known while it is ready.
+        loaded: bytes that are done and bytes in all, while it loads; None where that is not known.
         network: for requests to it.
 
     Signals:
         state_changed: `state` is another.
+        progressed: `loaded` is another.
         failed: a Problem and its details; the server is gone.
         ended: it was stopped, and no process of it is left.
     """
 
     state_changed = Signal()
+    progressed = Signal()
     ended = Signal()
     failed = Signal(object, str)
 
     _brought = Signal(object, object)
+    _copied = Signal(object, object)
 
     def __init__(self, place: Place | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._place = place or Here()
         self._bringing: tuple[threading.Thread, CancelToken] | None = None
         self._brought.connect(self._start_process)
+        self._copied.connect(lambda cancel, said: self._show_loaded(cancel.cancelled, said.done, said.total))
         self._job: JobProcess | None = None
         self._ending: list[JobProcess] = []
         self.network = QNetworkAccessManager(self)
@@ -69,6 +74,7 @@ class ModelServer(QObject):
         self.network.setProxy(QNetworkProxy(QNetworkProxy.ProxyType.NoProxy))
         self.state: State = "off"
         self.options: ServeOptions | None = None
+        self.loaded: tuple[int, int] | None = None
         self.problem: AnyProblem | None = None
         self.url = self.name = self.device = self.generation = ""
         self.port = 0
@@ -97,7 +103,7 @@ class ModelServer(QObject):
         if options.api_key is None:
             # Only this window may ask: whoever else is on this computer does not have the key.
             options = replace(options, api_key=secrets.token_urlsafe(24))
-        self.options, self.problem = options, None
+        self.options, self.problem, self.loaded = options, None, None
         self._set_state("loading")
         cancel = CancelToken()
         thread = threading.Thread(target=self._bring, args=(options, cancel), daemon=True)
@@ -143,7 +149,7 @@ class ModelServer(QObject):
     def _bring(self, options: ServeOptions, cancel: CancelToken) -> None:
         """In a thread of its own: have the model where it is read fast, which may take minutes once."""
         try:
-            name = self._place.bring([options.model], lambda _: None, cancel)
+            name = self._place.bring([options.model], lambda said: self._copied.emit(cancel, said), cancel)
             args = commands.serve_args(options, name)
             brought: Command | AnyProblem = self._place.trainer(
                 args, options.model, env={API_KEY_VARIABLE: options.api_key or ""}
@@ -169,6 +175,8 @@ class ModelServer(QObject):
         job.start()
 
     def _on_event(self, event: Event) -> None:
+        if event.t == "progress" and event.get("what") == "loading_model":
+            self._show_loaded(self.sender() is not self._job, event.get("done"), event.get("total"))
         if event.t == "ready" and self.sender() is self._job:
             host = "127.0.0.1" if event["host"] == ANY_ADDRESS else event["host"]
             self.port = int(event["port"])
@@ -177,6 +185,11 @@ class ModelServer(QObject):
                 str(event.get(field) or "") for field in ("model", "device", "generation")
             )
             self._set_state("ready")
+
+    def _show_loaded(self, forgotten: bool, done: int | None, total: int | None) -> None:
+        if not forgotten and done is not None and total:
+            self.loaded = done, total
+            self.progressed.emit()
 
     def _on_ended(self, outcome: JobOutcome) -> None:
         job = self._job
