@@ -17,6 +17,7 @@ class ServeOptions:
         device, precision: as `rwkv-trainer serve` knows them.
         port: 0 takes a free one; a busy one too.
         api_key: None draws one that only this window knows; "" asks nobody for any.
+        sampling: of requests that leave it open, as OpenAI's API names it.
     """
 
     model: Path
@@ -28,3 +29,4 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 0
     api_key: str | None = None
+    sampling: tuple[tuple[str, float], ...] = ()

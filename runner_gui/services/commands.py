@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -165,6 +166,8 @@ def serve_args(options: ServeOptions, name: Naming = absolute) -> list[str]:
     ]
     if options.alpha is not None:
         args.append(f"--alpha={options.alpha!r}")
+    if options.sampling:
+        args.append(f"--defaults={json.dumps(dict(options.sampling))}")
     for flag, path in (("adapter", options.adapter), ("state", options.state)):
         if path is not None:
             args.append(f"--{flag}={name(path)}")
