@@ -132,6 +132,7 @@ REGISTRY: dict[str, CodeSpec] = {
     "venv_missing": CodeSpec(_INFO, ("path",)),
     "venv_broken": CodeSpec(_WARNING, ("path", "detail")),
     "packages_missing": CodeSpec(_INFO, ("packages",)),
+    "trainer_differs": CodeSpec(_INFO, ("have",)),
     "torch_missing": CodeSpec(_INFO),
     "torch_broken": CodeSpec(_WARNING, ("detail",)),
     "torch_misfit": CodeSpec(_WARNING, ("version", "gpu")),

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from importlib import import_module, metadata, util
+from urllib.parse import unquote, urlsplit
 
 
 def _installed(package: str) -> bool:
@@ -31,6 +32,23 @@ def _torch_facts() -> dict[str, object] | None:
     }
 
 
+def _ours(name: str) -> dict[str, object] | None:
+    """Return what pip remembers of where our packages came from."""
+    try:
+        found = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return None
+    origin = json.loads(found.read_text("direct_url.json") or "{}")
+    archive = origin.get("archive_info", {})
+    sha256 = archive.get("hashes", {}).get("sha256") or str(archive.get("hash", "")).rpartition("sha256=")[2]
+    path = unquote(urlsplit(origin.get("url", "")).path)
+    return {
+        "version": found.version,
+        "folder": path if "dir_info" in origin else None,
+        "sha256": sha256 or None,
+    }
+
+
 def _stamp(package: str) -> str | None:
     """Return what differs after every installation of a package, without importing it."""
     found = util.find_spec(package)
@@ -43,6 +61,7 @@ def inspect(packages: list[str], *, with_torch: bool) -> dict[str, object]:
         "version": list(sys.version_info[:3]),
         "can_make_venv": all(util.find_spec(module) for module in ("venv", "ensurepip")),
         "missing": [package for package in packages if not _installed(package)],
+        "ours": _ours("rwkv-lora-runner"),
         "torch_stamp": _stamp("torch"),
         "torch": _torch_facts() if with_torch else None,
     }

@@ -28,6 +28,15 @@ class TorchFacts:
 
 
 @dataclass(frozen=True)
+class OursFacts:
+    """Our own packages as pip installed them: from a folder, from a file of that hash, or by name."""
+
+    version: str
+    folder: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class PythonFacts:
     """What an interpreter said of itself. `torch` is None when not installed or not asked for."""
 
@@ -35,6 +44,7 @@ class PythonFacts:
     can_make_venv: bool
     missing_packages: tuple[str, ...]
     torch: TorchFacts | None
+    ours: OursFacts | None = None
     torch_stamp: str | None = None  # differs after every installation of torch; None when there is none
 
     @property
@@ -66,6 +76,7 @@ def ask_python(host: Host, python: str, packages: Sequence[str], *, with_torch: 
             can_make_venv=answer["can_make_venv"],
             missing_packages=tuple(answer["missing"]),
             torch=TorchFacts(**torch) if torch else None,
+            ours=OursFacts(**answer["ours"]) if answer.get("ours") else None,
             torch_stamp=answer.get("torch_stamp"),
         )
     except (IndexError, ValueError, KeyError, TypeError):

@@ -66,18 +66,20 @@ class PythonEnvStep:
             return Probe.missing(
                 make_code("packages_missing", packages=", ".join(facts.missing_packages)), facts.version_text
             )
+        if self._is_stale(host, facts):
+            have = facts.ours.version if facts.ours is not None else "–"
+            return Probe.missing(make_code("trainer_differs", have=have), facts.version_text)
         return Probe.satisfied(facts.version_text)
 
     def plan(self, host: Host, options: SetupOptions) -> Plan:
         """Make the environment where none works, then install the project into it."""
         environment = self.environment.seen_from(host)
         packages = (*options.pip_arguments(), *environment.tested_versions())
+        ours = environment.pip_install((*options.pip_arguments(), "--no-deps", *environment.requirement()))
         if environment.inside:  # what is the window's stays on Windows
-            ours = (*options.pip_arguments(), "--no-deps", *environment.requirement())
-            installs = (
-                environment.pip_install((*packages, *BASE_PACKAGES)),
-                environment.pip_install(ours),
-            )
+            installs = (environment.pip_install((*packages, *BASE_PACKAGES)), ours)
+            if self._lacks_only_ours(host):
+                return Plan(self.id, commands=(ours,))
         else:
             installs = (environment.pip_install((*packages, *environment.requirement())),)
         make = (environment.base_python, "-m", "venv", environment.folder.as_posix())
@@ -116,6 +118,18 @@ class PythonEnvStep:
             (*apt, "update"),
             (*apt, "install", "--no-install-recommends", *self.environment.system_packages),
         )
+
+    def _is_stale(self, host: Host, facts: PythonFacts) -> bool:
+        """Return whether the trainer inside is another than the one that belongs to this window."""
+        environment = self.environment.seen_from(host)
+        return bool(environment.inside) and not environment.holds(facts.ours)
+
+    def _lacks_only_ours(self, host: Host) -> bool:
+        try:
+            facts = ask_python(host, self.environment.python, BASE_PACKAGES)
+        except (CommandNotFoundError, InterpreterError):
+            return False
+        return not facts.missing_packages
 
     def _works(self, host: Host) -> bool:
         try:

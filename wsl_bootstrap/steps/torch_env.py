@@ -18,7 +18,16 @@ from wsl_bootstrap.step import OnEvent, Outcome, Plan, Probe
 from wsl_bootstrap.steps.gpu import driver_major, usable
 
 # What the extra `train` brings besides torch.
-TRAIN_PACKAGES = ("pytorch-lightning", "rwkv", "fastapi", "uvicorn", "sse-starlette")
+TRAIN_PACKAGES = (
+    "pytorch-lightning",
+    "rwkv",
+    "fastapi",
+    "uvicorn",
+    "sse-starlette",
+    "gguf",
+    "tensorboardX",
+    "tqdm",
+)
 
 _OLDEST = (2, 5)
 _BELOW = (2, 14)

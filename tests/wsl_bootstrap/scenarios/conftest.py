@@ -268,6 +268,7 @@ class World:
             self.made |= {"venv"}
         elif command[1:4] == ("-m", "pip", "install"):
             self.made |= {"packages"} | ({"torch"} if "torch>" in line else set())
+            self.made |= {"trainer"} if ENVIRONMENT.source in command else set()
         return 0, b""
 
     def _python(self, command: tuple[str, ...]) -> tuple[int, bytes]:
@@ -282,7 +283,9 @@ class World:
         torch = {"version": "2.10.0", "cuda_version": "12.8", "sees_gpu": self.gpu == "works"}
         missing = [] if "packages" in self.made else ["numpy"]
         facts = {"version": [3, 12, 3], "can_make_venv": False, "missing": missing}
-        return 0, json.dumps({**facts, "torch": torch if "torch" in self.made else None}).encode()
+        ours = {"version": "0.1.0"} if "trainer" in self.made else None
+        torch_there = torch if "torch" in self.made else None
+        return 0, json.dumps({**facts, "ours": ours, "torch": torch_there}).encode()
 
     def _say(self, key: str, code: int, *facts: object) -> tuple[int, bytes]:
         text = MESSAGES[self.language][key].format(*facts) + "\n"

@@ -39,7 +39,7 @@ LTSC: dict[str, Any] = {"build": 19044, "edition": "EnterpriseS", "store": False
 SERVER: dict[str, Any] = {"build": 20348, "server": True, "edition": "ServerStandard", "store": False}
 UBUNTU, OLD = {"name": "Ubuntu-22.04"}, {"name": "Ubuntu", "flags": 7}
 DOCKER = {"name": "docker-desktop"}
-DONE = ("packages", "venv", "torch")
+DONE = ("packages", "venv", "torch", "trainer")
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,7 @@ TABLE = [
     ),
     row("Ubuntu chosen, gone", "distro: distro_not_there", options=choose(distribution="Ubuntu-22.04")),
     row("ours, complete", READY, own=DONE, consents=0),
+    row("ours, without its trainer", READY, own=DONE[:-1], consents=0),
     row("ours, without a network", READY, own=DONE, consents=0, indexes=()),
     row("ours, half-made", READY, others=({"name": OWN_DISTRIBUTION, "state": 3},), consents=1),
     row("ours, made but not marked", READY, others=({"name": OWN_DISTRIBUTION},), consents=1),

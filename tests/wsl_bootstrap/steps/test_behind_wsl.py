@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
+import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from wsl_bootstrap import inspect_python
 from wsl_bootstrap.environment import DISTRIBUTION, Environment, SetupOptions
 from wsl_bootstrap.hosts.windows import WindowsHost
 from wsl_bootstrap.hosts.windows_facts import ScriptedWindows
+from wsl_bootstrap.interpreter import OursFacts
 from wsl_bootstrap.step import Plan
 from wsl_bootstrap.steps.python_env import _USE_MIRROR, BASE_PACKAGES, PythonEnvStep
 from wsl_bootstrap.steps.torch_env import TRAIN_PACKAGES, TorchEnvStep
@@ -60,6 +66,64 @@ def test_a_persons_own_distribution_keeps_its_sources(bare: WindowsHost) -> None
     environment = replace(ENVIRONMENT, source=DISTRIBUTION)
     lines = _lines(PythonEnvStep(environment).plan(bare, SetupOptions(mirror="ustc")))
     assert not any("sources.list" in line for line in lines)
+
+
+@pytest.fixture
+def shipped(bare: WindowsHost, tmp_path: Path) -> Environment:
+    """What the packed application has: a wheel with the versions that were tested beside it."""
+    (tmp_path / "wheel").mkdir()
+    (tmp_path / "wheel" / "constraints.txt").touch()
+    wheel = tmp_path / "wheel" / "rwkv_lora_runner-0.1.0-py3-none-any.whl"
+    wheel.write_bytes(b"as it was packed")
+    return replace(ENVIRONMENT, source=str(wheel))
+
+
+def test_the_wheel_that_came_with_the_window_is_installed_inside(
+    bare: WindowsHost, shipped: Environment
+) -> None:
+    lines = _lines(PythonEnvStep(shipped).plan(bare, SetupOptions()))
+    assert lines[-2].endswith(f"-c /mnt/c/wheel/constraints.txt {' '.join(BASE_PACKAGES)}")
+    assert lines[-1].endswith(
+        "--no-deps --force-reinstall /mnt/c/wheel/rwkv_lora_runner-0.1.0-py3-none-any.whl"
+    )
+
+
+def test_a_trainer_of_another_build_is_told_from_the_windows_own(
+    bare: WindowsHost, shipped: Environment
+) -> None:
+    inside = shipped.seen_from(bare)
+    same = hashlib.sha256(b"as it was packed").hexdigest()
+    assert inside.holds(OursFacts("0.1.0", sha256=same))
+    assert not inside.holds(OursFacts("0.1.0", sha256="0" * 64))  # the same number, other contents
+    assert not inside.holds(OursFacts("0.1.0", folder="/mnt/c"))
+    assert not inside.holds(None)
+    checkout = replace(ENVIRONMENT, source=str(Path(shipped.source).parents[1])).seen_from(bare)
+    assert checkout.holds(OursFacts("0.0.9", folder="/mnt/c"))
+    assert not checkout.holds(OursFacts("0.1.0", folder="/mnt/d/old place"))
+    by_name = replace(ENVIRONMENT, source="rwkv-lora-runner==0.2.0").seen_from(bare)
+    assert by_name.holds(OursFacts("0.2.0"))
+    assert not by_name.holds(OursFacts("0.1.0"))
+
+
+def test_pip_remembers_what_a_wheel_was(tmp_path: Path) -> None:
+    wheel = tmp_path / "张 三" / "rwkv_lora_runner-9.9-py3-none-any.whl"
+    wheel.parent.mkdir()
+    info = "rwkv_lora_runner-9.9.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: rwkv-lora-runner\nVersion: 9.9\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    place = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(place)]
+    subprocess.run([*pip, str(wheel)], check=True, stdout=subprocess.DEVNULL)
+    script = Path(inspect_python.__file__).read_text("utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", script, "no-torch"], env={**os.environ, "PYTHONPATH": str(place)},
+        cwd="/", stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    ours = json.loads(done.stdout)["ours"]
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert ours == {"version": "9.9", "folder": None, "sha256": digest}
 
 
 DEB822 = """\

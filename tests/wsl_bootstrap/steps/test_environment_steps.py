@@ -112,7 +112,9 @@ def test_what_is_looked_for_is_what_the_project_installs(packages: tuple[str, ..
     project = (Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8")
     found = re.search(rf"^{table} = \[\n(.*?)^\]", project, re.MULTILINE | re.DOTALL)
     assert found is not None
-    assert set(packages) <= set(re.findall(r'^ *"([A-Za-z0-9-]+)', found[1], re.MULTILINE))
+    listed = set(re.findall(r'^ *"([A-Za-z0-9-]+)', found[1], re.MULTILINE))
+    # torch is settled by itself, the others are the window's.
+    assert set(packages) == listed - {"torch", "PySide6-Essentials", "pyqtgraph", "httpx"}
 
 
 # torch
