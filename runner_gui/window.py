@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 from runner_gui import theme
 from runner_gui.i18n import language_changed, set_language, tr
 from runner_gui.model import settings as settings_file
+from runner_gui.model.run_store import RunStore
 from runner_gui.model.serving import ServeOptions
 from runner_gui.model.settings import Settings
 from runner_gui.model.shelf import ShelfEntry
@@ -62,7 +63,7 @@ class MainWindow(QMainWindow):
         workspace.use_models_folder(settings.models_folder)
         self.pipeline = Pipeline(workspace, settings, self)
         self.train_page = TrainPage(workspace, settings, self.pipeline)
-        self.runs_page = RunsPage(self.train_page.runs.store)
+        self.runs_page = RunsPage(RunStore(workspace.runs, self.pipeline.place.is_held))
         self.models_page = ModelsPage(workspace, settings.interpreter)
         self.downloads = Downloads(workspace, self)
         self.downloads_page = DownloadsPage(workspace, self.downloads)

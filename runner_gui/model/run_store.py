@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from runner_gui.model.series import CheckpointRow
+from trainer.contract.errors import AppError
 from trainer.contract.run_folder import Checkpoint, RunFolder, RunRecord, RunStatus
 
 LOG = logging.getLogger(__name__)
@@ -34,10 +36,12 @@ class RunStore:
 
     Args:
         runs_dir: the folder of run folders; it need not exist.
+        is_held: whether a trainer works in a run whose lock cannot be seen from here; may take a second.
     """
 
-    def __init__(self, runs_dir: Path) -> None:
+    def __init__(self, runs_dir: Path, is_held: Callable[[RunFolder], bool] = lambda _: False) -> None:
         self.runs_dir = Path(runs_dir)
+        self._is_held = is_held
 
     def runs(self) -> list[RunInfo]:
         """Every run with a readable record, newest first."""
@@ -57,7 +61,20 @@ class RunStore:
         if record is None:
             return None
         summary = folder.summary() or {}
-        return RunInfo(folder, record, folder.status(summary), summary)
+        status = folder.status(summary)
+        if status != "running" and self._is_held(folder):
+            status = "running"
+        return RunInfo(folder, record, status, summary)
+
+    def delete(self, folder: RunFolder) -> None:
+        """Remove a run and all that it holds.
+
+        Raises:
+            AppError: `run_in_use`. OSError: something of it could not be removed.
+        """
+        if self._is_held(folder):
+            raise AppError("run_in_use", path=str(folder.path))
+        folder.delete()
 
     def running(self) -> list[RunInfo]:
         """Runs that a trainer holds right now: a window attaches to them."""

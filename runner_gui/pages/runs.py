@@ -319,7 +319,10 @@ class RunsPage(QWidget):
     def _delete(self, folders: Sequence[RunFolder]) -> None:
         for folder in folders:
             self._series.pop(folder.run_id, None)
-            self._background.submit(folder.delete, lambda failed, folder=folder: self._gone(folder, failed))
+            self._background.submit(
+                lambda folder=folder: self._store.delete(folder),
+                lambda failed, folder=folder: self._gone(folder, failed),
+            )
 
     def _gone(self, folder: RunFolder, failed: Exception | None) -> None:
         if isinstance(failed, AppError):

@@ -126,6 +126,7 @@ class ConvertStep(_JobStep):
         self.request: ConvertRequest | None = None
         self._done: tuple[ConvertRequest, int] | None = None
         self._value = ""
+        self.prefix: Path | None = None  # of what was converted last, where that is in the cache
 
     def probe(self, host: Host) -> Probe:
         """Satisfied while the data looks as it did when it was converted (sizes and times of its files)."""
@@ -154,6 +155,8 @@ class ConvertStep(_JobStep):
         )
         result = self._run(args, base, on_event, cancel).result or {}
         self._value = _size_text(result)
+        prefix = Path(str(result.get("prefix", "")))
+        self.prefix = prefix if prefix.is_relative_to(commands.absolute(self._cache)) else None
         self._done = (request, look)
         return Outcome()
 
@@ -164,10 +167,11 @@ class TrainStep:
     id = "train"
     requires: tuple[str, ...] = ("convert", "smoke_test")
 
-    def __init__(self, trainings: Trainings, place: Place, cache: Path) -> None:
+    def __init__(self, trainings: Trainings, place: Place, cache: Path, conversion: ConvertStep) -> None:
         self._trainings = trainings
         self._place = place
         self._cache = cache
+        self._conversion = conversion
         self.request: TrainRequest | None = None
         self._done: TrainRequest | None = None
 
@@ -190,6 +194,10 @@ class TrainStep:
         if request is None:
             raise CancelledError
         name = self._place.bring(request.files, on_event, cancel)
+        if (
+            self._conversion.prefix is not None
+        ):  # the trainer knows it by its content and does not do it again
+            self._place.bring_converted(self._conversion.prefix, on_event, cancel)
         folder = request.folder
         command = self._place.trainer(request.make_args(name), folder.path, cache=self._cache, quiet=True)
         raise_unless_done(self._trainings.train(folder, command, cancel))

@@ -121,7 +121,7 @@ class Pipeline(QObject):
         environment = current_environment(host)
         self.place = place_for(host, environment, self._settings.interpreter, workspace.cache)
         self._convert = ConvertStep(self._jobs, workspace.cache / "data")
-        self._train = TrainStep(self, self.place, workspace.cache)
+        self._train = TrainStep(self, self.place, workspace.cache, self._convert)
         self._merge = MergeStep(self._jobs, self.place)
         self._journal = Journal(workspace.journal_file)
         reopen = reopen_command(workspace)

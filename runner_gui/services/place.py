@@ -41,6 +41,14 @@ class Place(Protocol):
         """
         ...
 
+    def bring_converted(self, prefix: Path, on_progress: OnProgress, cancel: CancelToken) -> None:
+        """Have data that was converted into this computer's cache in the cache of the place's trainer too.
+
+        Raises:
+            StepError, HostError: it cannot be; CancelledError.
+        """
+        ...
+
     def trainer(
         self,
         args: Sequence[str],
@@ -114,6 +122,9 @@ class Here:
     def bring(self, files: Sequence[Path], on_progress: OnProgress, cancel: CancelToken) -> Naming:
         return commands.absolute
 
+    def bring_converted(self, prefix: Path, on_progress: OnProgress, cancel: CancelToken) -> None:
+        """It is there already: the trainer is told of the same cache."""
+
     def trainer(
         self,
         args: Sequence[str],
@@ -176,6 +187,10 @@ class InDistribution:
             return self._host.to_linux_path(Path(commands.absolute(path)))
 
         return name
+
+    def bring_converted(self, prefix: Path, on_progress: OnProgress, cancel: CancelToken) -> None:
+        copied = self._staging.bring(prefix.parent, on_progress, cancel)
+        self._staging.link(copied, self._root / "cache" / "data" / prefix.parent.name)
 
     def trainer(
         self,

@@ -65,6 +65,17 @@ class Staging:
         self._write({**known, str(path): {"stamp": stamp, "inside": inside}})
         return inside
 
+    def link(self, inside: str, folder: PurePosixPath) -> None:
+        """Have the files of a copied folder in another folder inside too, without a second copy of them.
+
+        Raises:
+            StepError: it cannot be; HostError.
+        """
+        script = 'mkdir -p "$2" && cp -aln "$1/." "$2/"'
+        done = self._host.run(["sh", "-c", script, "sh", inside, str(folder)], timeout_s=_LOOK_TIMEOUT_S)
+        if not done.ok:
+            raise StepError(make_code("copy_failed", file=str(folder), detail=done.stderr[-500:]))
+
     def fetch(self, inside: str, path: Path, on_progress: OnProgress, cancel: CancelToken) -> None:
         """Copy a file out to a name that is not taken, read it back, and remove the one inside.
 

@@ -3,7 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from runner_gui.model.run_store import RunStore, best_checkpoint, checkpoint_rows, last_checkpoint
+from trainer.contract.errors import AppError
 from trainer.contract.run_folder import CheckpointMeta, RunFolder
 
 MakeRun = Callable[..., RunFolder]
@@ -52,6 +55,21 @@ def test_who_holds_the_lock_runs(tmp_path: Path, make_run: MakeRun) -> None:
         assert [info.folder.run_id for info in store.running()] == ["a"]
         assert store.interrupted() == []
     assert store.running() == []
+
+
+def test_a_lock_that_cannot_be_seen_from_here_holds_too(tmp_path: Path, make_run: MakeRun) -> None:
+    folder = make_run(tmp_path, "inside")
+    held = {folder.path}
+    store = RunStore(tmp_path, lambda run: run.path in held)
+    assert [info.status for info in store.runs()] == ["running"]
+    assert store.interrupted() == []
+    with pytest.raises(AppError) as refused:
+        store.delete(folder)
+    assert refused.value.problem.code == "run_in_use"
+    held.clear()
+    assert [info.status for info in store.runs()] == ["interrupted"]
+    store.delete(folder)
+    assert store.runs() == []
 
 
 def test_interrupted_are_those_that_can_go_on(tmp_path: Path, make_run: MakeRun) -> None:

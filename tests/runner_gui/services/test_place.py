@@ -25,6 +25,7 @@ from runner_gui.services.place import InDistribution, originals
 from runner_gui.services.run_session import last_hello
 from runner_gui.services.setup_follower import SETUP_STEPS
 from runner_gui.services.stop_ladder import StopTimes
+from trainer.contract.errors import AppError
 from trainer.contract.params import TrainParams, checked
 from wsl_bootstrap.codes import Code
 from wsl_bootstrap.environment import Environment
@@ -165,7 +166,11 @@ def test_training_and_merging_run_inside_on_copies(
     assert used["mix_data"] == [f"{used['data']}=0.5"]
     assert originals(pipeline.place, used)["base_model"] == given.base_model
     assert originals(pipeline.place, used)["mix_data"] == list(given.mix_data)
-    assert (world.inside / "cache").is_dir()
+    # It was converted once, on Windows; the trainer inside found that and did not do it again.
+    (converted,) = (world.workspace.cache / "data").glob("*/data.bin")
+    taken_over = world.inside / "cache" / "data" / converted.parent.name / "data.bin"
+    assert taken_over.stat().st_nlink == 2  # the copied file itself
+    assert taken_over.read_bytes() == converted.read_bytes()
     point = last_checkpoint(info.folder)
     assert point is not None
     qtbot.waitUntil(lambda: not pipeline.is_busy, timeout=SECONDS)
@@ -191,7 +196,10 @@ def test_a_later_window_finds_the_run_watches_it_and_stops_it(
     first.detach()
     first.close()
     second = open_pipeline()
-    assert second.place.is_held(run)
+    store = RunStore(world.workspace.runs, second.place.is_held)
+    assert [info.status for info in store.runs()] == ["running"]  # its lock is held on the other side
+    with pytest.raises(AppError):
+        store.delete(run)
     again = listen(second)
     second.attach(run)
     qtbot.waitUntil(lambda: any(e.t == "step" for e in again["events"]), timeout=SECONDS)
