@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Protocol
 
@@ -38,6 +39,9 @@ _NETWORK_MARKS = (
     "Failed to fetch",
 )
 _DISK_MARK = "No space left on device"
+# Waits for what an earlier start of this program left at work in the folder $0 when it was killed: two pips
+# at once spoil one environment. The lock ends with the last process that has it.
+_ALONE = 'mkdir -p "$0" && command -v flock >/dev/null && exec flock "$0" "$@"; exec "$@"'
 
 
 class Starter(Protocol):
@@ -59,8 +63,12 @@ def run_live(
     timeout_s: float,
     env: Mapping[str, str] | None = None,
     cwd: PurePath | None = None,
+    on_start: Callable[[Process], None] | None = None,
 ) -> Completed:
     """Run a command, report every line as an `OutputLine`, and return it with its last lines as stdout.
+
+    Args:
+        on_start: is given the process, once it runs.
 
     Raises:
         CancelledError: it was asked to end; nothing of it runs any more.
@@ -70,6 +78,8 @@ def run_live(
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     process = host.start(argv, env=env, cwd=cwd)
     try:
+        if on_start is not None:
+            on_start(process)
         while not process.drained:
             line = process.read_line(_POLL_S)
             if line is not None:
@@ -97,11 +107,12 @@ def install(host: Host, plan: Plan, folder: PurePath, on_event: OnEvent, cancel:
     _check_room(host, plan.disk_bytes, folder)
     for argv in plan.commands:
         on_event(OutputLine("$ " + shlex.join(argv)))
+        alone = ("sh", "-c", _ALONE, folder.parent.as_posix(), *argv)
         done = run_live(
-            host, argv, on_event, cancel, timeout_s=INSTALL_TIMEOUT_S, env={"PYTHONUNBUFFERED": "1"}
+            host, alone, on_event, cancel, timeout_s=INSTALL_TIMEOUT_S, env={"PYTHONUNBUFFERED": "1"}
         )
         if not done.ok:
-            raise _failure(host, done, plan.disk_bytes, folder)
+            raise _failure(host, replace(done, argv=tuple(argv)), plan.disk_bytes, folder)
 
 
 def _check_room(host: Host, need_bytes: int, folder: PurePath) -> None:

@@ -115,7 +115,8 @@ class FakeHost:
     def start(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> FakeProcess:
-        exit_code, output = self._answer(argv)
+        locked = tuple(argv[:2]) == ("sh", "-c") and "flock" in argv[2]  # around an installation
+        exit_code, output = self._answer(argv[4:] if locked else argv)
         self.processes.append(FakeProcess(output.splitlines(), exit_code))
         return self.processes[-1]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,23 @@ def test_what_pip_says_adds_a_hint(
         install(host, Plan("x", commands=(("pip", "install"),)), tmp_path, hear, CancelToken())
     assert (caught.value.code.id, caught.value.retryable) == (code_id, retryable)
     assert host.processes[0].stopped == 1
+
+
+def test_an_installation_waits_for_the_one_of_a_program_that_was_killed(hear: Any, tmp_path: Path) -> None:
+    first = 'touch "$0/began"; until [ -e "$0/go" ]; do sleep 0.05; done; touch "$0/ended"'
+    place = tmp_path / "环境 here"
+    plans = [
+        Plan("x", commands=(("sh", "-c", script, str(tmp_path)),)) for script in (first, 'test -e "$0/ended"')
+    ]
+    with ThreadPoolExecutor() as pool:
+        work = [pool.submit(install, LinuxHost(), plans[0], place / "venv", hear, CancelToken())]
+        while not (tmp_path / "began").exists():
+            time.sleep(0.01)
+        work.append(pool.submit(install, LinuxHost(), plans[1], place / "venv", hear, CancelToken()))
+        time.sleep(0.3)  # too short a time can only have it pass
+        (tmp_path / "go").touch()
+        for one in work:
+            one.result()
 
 
 def test_without_room_nothing_is_started(host: Any, hear: Any, lines: list[str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import shlex
 import subprocess
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
+import psutil
 from filelock import FileLock, Timeout
 
-from wsl_bootstrap.cancel import CancelToken
+from wsl_bootstrap.cancel import CancelledError, CancelToken
 from wsl_bootstrap.codes import make_code
 from wsl_bootstrap.distribution import (
     REMOVE_TIMEOUT_S,
@@ -24,7 +26,7 @@ from wsl_bootstrap.distribution import (
 )
 from wsl_bootstrap.downloads import download, find_image
 from wsl_bootstrap.hosts import OWN_DISTRIBUTION
-from wsl_bootstrap.hosts.base import CommandTimeoutError, Host, HostError
+from wsl_bootstrap.hosts.base import CommandTimeoutError, Host, HostError, Process
 from wsl_bootstrap.hosts.windows import WindowsHost, WslFailedError
 from wsl_bootstrap.hosts.windows_facts import Distribution
 from wsl_bootstrap.live import INSTALL_TIMEOUT_S, run_live
@@ -41,6 +43,8 @@ UBUNTU = "Ubuntu-24.04"
 DOWNLOAD_BYTES, DISK_BYTES = 400 * 10**6, 2_500 * 10**6
 _UNPACKED = 4  # a compressed root file system grows to about this many times its size
 _LAUNCH_TIMEOUT_S = 60.0
+_LOOK_S = 0.2
+_AT_WORK = "wsl-at-work.json"
 _ARCHIVES = (b"\x1f\x8b", b"\xfd7zXZ\x00")
 
 
@@ -114,7 +118,8 @@ class DistroStep:
         """
         assert isinstance(host, WindowsHost)
         assert isinstance(plan, DistroPlan)
-        with _alone(host):
+        with _alone(host) as folder:
+            _await_earlier(folder / _AT_WORK, on_event, cancel)
             (command,) = plan.commands
             image = self._fetch(host, plan, on_event, cancel)
             found = host.windows.snapshot().distribution(OWN_DISTRIBUTION)
@@ -122,7 +127,7 @@ class DistroStep:
                 _discard(host)
                 host.windows.local_path(PureWindowsPath(plan.folder)).mkdir(parents=True, exist_ok=True)
                 try:
-                    _run_wsl(host, command, on_event, cancel)
+                    _run_wsl(host, command, folder / _AT_WORK, on_event, cancel)
                 except BaseException:
                     _discard(host)
                     raise
@@ -214,8 +219,11 @@ def _check_folder(host: WindowsHost, folder: PureWindowsPath, need_bytes: int) -
 
 
 @contextlib.contextmanager
-def _alone(host: WindowsHost) -> Iterator[None]:
-    """Keep a second copy of this program from clearing away what the first is just making."""
+def _alone(host: WindowsHost) -> Iterator[Path]:
+    """Keep a second copy of this program from clearing away what the first is just making.
+
+    Gives the folder on the Windows side in which notes of that may lie.
+    """
     folder = host.windows.local_path(default_folder(host.windows.snapshot()).parent)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder, "set-up.lock"))
@@ -224,9 +232,32 @@ def _alone(host: WindowsHost) -> Iterator[None]:
     except Timeout:
         raise StepError(make_code("set_up_elsewhere")) from None
     try:
-        yield
+        yield folder
     finally:
         lock.release()
+
+
+def _note(process: Process, file: Path) -> None:
+    """Note which wsl.exe is at work: it outlives this program if that is killed."""
+    with contextlib.suppress(psutil.Error):
+        file.write_text(json.dumps([process.pid, psutil.Process(process.pid).create_time()]), "utf-8")
+
+
+def _await_earlier(file: Path, on_event: OnEvent, cancel: CancelToken) -> None:
+    """Wait for the wsl.exe of an earlier start of this program, and go on from what it leaves.
+
+    Raises:
+        CancelledError: while waiting.
+    """
+    with contextlib.suppress(OSError, ValueError, TypeError, psutil.Error):
+        pid, created = json.loads(file.read_text("utf-8"))
+        earlier = psutil.Process(pid)
+        if earlier.create_time() != created:  # the number has passed to a stranger
+            return
+        on_event(OutputLine(f"wsl.exe ({pid}) …"))
+        while earlier.is_running() and earlier.status() != psutil.STATUS_ZOMBIE:
+            if cancel.wait(_LOOK_S):
+                raise CancelledError
 
 
 def _discard(host: WindowsHost) -> None:
@@ -240,9 +271,15 @@ def _discard(host: WindowsHost) -> None:
         LOG.warning("half-made %s: %s", found.name, problem)
 
 
-def _run_wsl(host: WindowsHost, command: tuple[str, ...], on_event: OnEvent, cancel: CancelToken) -> None:
+def _run_wsl(
+    host: WindowsHost, command: tuple[str, ...], note: Path, on_event: OnEvent, cancel: CancelToken
+) -> None:
     on_event(OutputLine("$ " + shlex.join(command)))
-    done = run_live(host.wsl, command[1:], on_event, cancel, timeout_s=INSTALL_TIMEOUT_S)
+    done = run_live(
+        host.wsl, command[1:], on_event, cancel, timeout_s=INSTALL_TIMEOUT_S,
+        on_start=lambda process: _note(process, note),
+    )  # fmt: skip
+    note.unlink(missing_ok=True)
     if not done.ok:
         code, retryable = failure_code(
             subprocess.list2cmdline(command), done.exit_code & 0xFFFFFFFF, done.stdout

@@ -244,6 +244,8 @@ class World:
             command = command[3:]
         elif command[:2] == ("sh", "-c") and 'exec "$@"' in command[2] and "nvidia" not in command[2]:
             command, announced = command[4:], b"4711\n"
+            if command[:2] == ("sh", "-c") and "flock" in command[2]:  # around an installation
+                command = command[4:]
         self.touched.setdefault(name, []).append(command)
         code, output = self._run(command)
         return code, announced + output

@@ -11,6 +11,7 @@ import ast
 import hashlib
 import json
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+import psutil
 import pytest
 
 import wsl_bootstrap
@@ -390,6 +392,26 @@ def test_a_second_program_does_not_clear_away_what_the_first_makes(make_world: C
         assert world.walk().obstacle.code.id == "set_up_elsewhere"
     assert len(world.windows.snapshot().distributions) == 1
     assert not any("--unregister" in call for call in world.calls)
+
+
+def test_an_installation_that_outlived_the_program_is_waited_for(make_world: Callable[..., Any]) -> None:
+    world = make_world()
+    folder = world.folder / "C" / "Users" / "user" / "AppData" / "Local" / "RwkvLoraRunner"
+    folder.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "600"]) as earlier:
+        created = psutil.Process(earlier.pid).create_time()
+        (folder / "wsl-at-work.json").write_text(json.dumps([earlier.pid, created]), "utf-8")
+
+        def end_it(happening: object) -> None:
+            if f"wsl.exe ({earlier.pid})" in str(happening):
+                world.add(OWN_DISTRIBUTION)  # what it was started for
+                world.made = {"python3"}
+                earlier.kill()
+
+        engine = world.engine()
+        engine.subscribe(end_it)
+        assert engine.run(lambda plans: True) is None
+    assert not any("--install" in call or "--unregister" in call for call in world.calls)
 
 
 def test_a_finished_distribution_is_never_removed(make_world: Callable[..., Any]) -> None:
