@@ -94,11 +94,11 @@ class OutcomeReader:
         status = self._status(exit_code)
         problem: AnyProblem | None = None
         if status == "failed":
-            problem = self._error or self._sentence_error or self._wsl or self._unexplained(exit_code)
+            problem = self._error or self._sentence_error or self._unexplained(exit_code)
         elif status == "killed" and we_killed:
             status = "stopped"
         elif status == "killed":
-            problem = Problem("killed", {"signal": _signal_name(exit_code)})
+            problem = self._wsl or Problem("killed", {"signal": _signal_name(exit_code)})
         return JobOutcome(status, exit_code, problem, self.last_lines)
 
     def _status(self, exit_code: int | None) -> Status:
@@ -106,9 +106,7 @@ class OutcomeReader:
             return self._bye["status"]
         if self._error is not None or self._sentence_error is not None:
             return "failed"
-        if self._wsl is not None:
-            return "failed"
-        if exit_code is None or exit_code < 0:
+        if self._wsl is not None or exit_code is None or exit_code < 0:
             return "killed"
         if exit_code == EXIT_STOPPED:
             return "stopped"
