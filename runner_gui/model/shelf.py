@@ -20,6 +20,7 @@ class ShelfEntry:
     """One file. What its kind does not have is None.
 
     Attributes:
+        is_state: whether an adapter is a tuned state, which is mounted as one.
         origin: where it came from: (base, run, step), as far as names and metadata tell.
         problem: why the file is of no use, for one that is refused.
     """
@@ -34,6 +35,7 @@ class ShelfEntry:
     rank: int | None = None
     origin: tuple[str, str, int | None] | None = None
     problem: Problem | None = None
+    is_state: bool = False
 
     @property
     def name(self) -> str:
@@ -61,6 +63,7 @@ def shelf_entry(raw: Mapping[str, Any]) -> ShelfEntry:
         return ShelfEntry(
             path, "adapter", size_bytes, modified_ts, raw.get("generation"), raw.get("parameters"),
             next(iter(raw.get("dtypes") or ()), None), raw.get("r"), origin if any(origin) else None,
+            is_state="state" in (raw.get("method"), raw.get("writer")),
         )  # fmt: skip
     merged = _MERGED.fullmatch(path.stem)
     origin = (merged["base"], merged["run"], int(merged["step"])) if merged else None

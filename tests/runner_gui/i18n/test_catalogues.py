@@ -18,9 +18,11 @@ from trainer.contract.events import PHASES
 
 ROOT = Path(runner_gui.__file__).parent
 QUESTIONS = (
+    "delete_chat",
     "stop",
     "close",
     "cancel_download",
+    "delete_configuration",
     "consent",
     "delete_runs",
     "delete_models",
