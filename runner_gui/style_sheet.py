@@ -15,6 +15,15 @@ QToolTip { background: $card; color: $text; border: 1px solid $border_strong; pa
 #card, #bubble_user, #bubble_model { background: $card; border: 1px solid $border; border-radius: 8px; }
 #rail { background: $card; border: none; border-right: 1px solid $border; }
 #strip { background: $card; border: none; border-top: 1px solid $border; }
+#guide { background: $card; border: 1px solid $accent_text; border-radius: 8px; }
+#guide_frame { background: transparent; border: 2px solid $accent_text; border-radius: 8px; }
+QListWidget { background: transparent; border: none; outline: none; }
+QListWidget::item { padding: 6px 8px; border-radius: 6px; color: $text; }
+QListWidget::item:selected { background: $selected; color: $accent_text; }
+QListWidget:focus { border: 1px solid $accent_text; border-radius: 6px; }
+#key_tip {
+    background: $text; color: $card; font-size: 11px; font-weight: 600; border-radius: 3px; padding: 0 4px;
+}
 #divider { background: $border; border: none; }
 QLabel { background: transparent; }
 #title { font-size: 15px; font-weight: 600; }
@@ -184,6 +193,7 @@ QMenu::separator { height: 1px; background: $border; margin: 4px 8px; }
 QTextBrowser#prose, QPlainTextEdit#thought, #code_block QPlainTextEdit#log {
     background: transparent; border: none; padding: 0; min-height: 0;
 }
+QPlainTextEdit#some_lines { min-height: 76px; max-height: 76px; }
 QPlainTextEdit#thought { color: $muted; }
 #code_block { background: $field; border: 1px solid $border; border-radius: 6px; }
 #code_block QPlainTextEdit#log { padding: 0 6px 6px 6px; }

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from runner_gui.model import stored
 from runner_gui.model.conversation import ChatSettings, Turn
 from runner_gui.model.sampling import Sampling
 from trainer.contract.errors import AppError
 from trainer.contract.files import write_json
-
-LOG = logging.getLogger(__name__)
 
 
 class Preset(BaseModel):
@@ -51,7 +49,7 @@ class PresetStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.presets = self._read()
+        self.presets = stored.load(path, PresetFile).presets
 
     def of(self, kind: str) -> list[Preset]:
         return [preset for preset in self.presets if preset.kind == kind]
@@ -70,19 +68,6 @@ class PresetStore:
         self.presets = [p for p in self.presets if (p.kind, p.name) != (kind, name)]
         if save:
             self._write()
-
-    def _read(self) -> list[Preset]:
-        try:
-            return PresetFile.model_validate_json(self._path.read_bytes()).presets
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError) as error:
-            LOG.warning("presets %s are not understood: %s", self._path, error)
-            try:
-                self._path.replace(self._path.with_name(self._path.name + ".unreadable"))
-            except OSError:
-                LOG.warning("presets %s cannot be set aside", self._path)
-            return []
 
     def _write(self) -> None:
         write_json(self._path, PresetFile(presets=self.presets).model_dump(mode="json"))

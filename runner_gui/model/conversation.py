@@ -56,7 +56,7 @@ class Conversation(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     version: Literal[1] = 1
-    id: str = Field(default_factory=_new_id, pattern=r"^[\w.-]{1,100}$")
+    id: str = Field(default_factory=_new_id)
     title: str = ""
     created_ts: float = Field(default_factory=time.time)
     changed_ts: float = Field(default_factory=time.time)

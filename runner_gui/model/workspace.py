@@ -49,6 +49,7 @@ class Workspace:
         self.settings_file = self.root / "settings.json"
         self.chats = self.root / "chats"
         self.presets_file = self.root / "presets.json"
+        self.draft_file = self.root / "completion.json"
         self.catalogue_file = self.root / "catalogue.json"
         self.downloads_file = self.root / "downloads.json"
         self.configurations_file = self.root / "configurations.json"

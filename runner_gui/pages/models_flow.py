@@ -6,16 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QUrl
+from PySide6.QtCore import QObject, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QWidget
 
 from runner_gui.i18n import tr
 from runner_gui.model.run_store import RunStore, best_checkpoint, last_checkpoint
+from runner_gui.model.serving import ServeOptions
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
-from runner_gui.widgets.chat_dialog import ChatDialog
 from runner_gui.widgets.merge_dialog import MergeDialog, MergeFacts
 from trainer.contract.errors import Problem
 from trainer.contract.run_folder import Checkpoint, RunFolder
@@ -23,15 +23,20 @@ from wsl_bootstrap.codes import Code
 
 
 class ModelsFlow(QObject):
-    """Opens the merge and chat dialogs and links them to the pipeline."""
+    """Opens the merge dialog and links it to the pipeline.
+
+    Signals:
+        chat_requested(object): `ServeOptions` of a model to talk to.
+    """
+
+    chat_requested = Signal(object)
 
     def __init__(self, page: QWidget, pipeline: Pipeline, banner: Banner) -> None:
         super().__init__(page)
         self._page, self._pipeline, self._banner = page, pipeline, banner
         self.merge_dialog: MergeDialog | None = None
-        self.chats: list[ChatDialog] = []
         pipeline.merged.connect(self._on_merged)
-        pipeline.use_ready.connect(lambda model: self.chat(Path(model)))
+        pipeline.use_ready.connect(lambda model: self.chat_requested.emit(ServeOptions(Path(model))))
         pipeline.steps_changed.connect(self._show_merging)
 
     def offer_result(self, folder: RunFolder | None, status: str) -> None:
@@ -78,30 +83,15 @@ class ModelsFlow(QObject):
         dialog.open()
         return dialog
 
-    def try_checkpoint(self, folder: RunFolder, checkpoint: str) -> ChatDialog | None:
-        """Chat with the base model and a checkpoint's LoRA, without merging."""
+    def try_checkpoint(self, folder: RunFolder, checkpoint: str) -> None:
+        """Chat with the base model and a checkpoint's adapter, without merging."""
         point = _find(folder, checkpoint)
         info = RunStore(folder.path.parent).get(folder.path)
         if point is None or info is None:
             self._fail(Problem("adapter_unreadable", {"path": checkpoint, "reason": "meta.json"}))
-            return None
+            return
         base = self._pipeline.place.original(info.record.params["base_model"])
-        return self.chat(
-            base, point.adapter, tr("chat.with_checkpoint", base=base.name, step=point.meta.step)
-        )
-
-    def chat(self, model: Path, adapter: Path | None = None, name: str = "") -> ChatDialog:
-        """Open a chat with a model."""
-        from runner_gui.services.chat import ChatService
-
-        service = ChatService(self._pipeline.place)
-        dialog = ChatDialog(name or model.name, service, self._page.window())
-        service.setParent(dialog)
-        self.chats.append(dialog)
-        dialog.finished.connect(lambda _: self.chats.remove(dialog))
-        service.start(model, adapter)
-        dialog.show()
-        return dialog
+        self.chat_requested.emit(ServeOptions(base, point.adapter))
 
     def show_in_folder(self, path: Path) -> None:
         folder = path if path.is_dir() else path.parent
@@ -113,10 +103,6 @@ class ModelsFlow(QObject):
             return False
         self.merge_dialog.show_failed(problem)
         return True
-
-    def close_all(self) -> None:
-        for dialog in list(self.chats):
-            dialog.close()
 
     def _resume(self, folder: RunFolder) -> None:
         if not self._pipeline.is_busy:

@@ -28,6 +28,9 @@ class AnswerStream(QObject):
         kind: "chat" for messages, "text" for a text to go on with.
         body: `messages` or `prompt`, and sampling, as OpenAI's API names them; `n` for several choices.
 
+    Attributes:
+        usage: counts of tokens as the API names them, at the end.
+
     Signals:
         text_received(int, str): a choice's number, and its next piece.
         choice_ended(int, str): a choice's number, and why it ended: stop or length.
@@ -52,11 +55,13 @@ class AnswerStream(QObject):
         self._server = server
         self._sse, self._raw, self._reason = SseParser(), b"", ""
         self._error: Problem | None = None
+        self.usage: dict[str, Any] | None = None
         request = QNetworkRequest(QUrl(server.url + _PATHS[kind]))
         request.setHeader(QNetworkRequest.KnownHeaders.ContentTypeHeader, "application/json")
         if server.key:
             request.setRawHeader(b"Authorization", f"Bearer {server.key}".encode())
-        value = {**body, "model": server.name, "stream": True}
+        options = {"include_usage": True}
+        value = {**body, "model": server.name, "stream": True, "stream_options": options}
         self._reply: QNetworkReply | None = server.network.post(request, json.dumps(value).encode())
         # Slots that hold the reply itself would let go of it in the middle of its own destructor.
         self._reply.readyRead.connect(self._on_data)
@@ -94,6 +99,7 @@ class AnswerStream(QObject):
         if "error" in value:
             self._error = _problem_of(value)
             return
+        self.usage = value.get("usage") or self.usage
         for choice in value.get("choices", ()):
             index = int(choice.get("index") or 0)
             if piece := choice.get("text") or (choice.get("delta") or {}).get("content"):

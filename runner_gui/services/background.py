@@ -36,6 +36,11 @@ class Background(QObject):
         self._closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def finish(self) -> None:
+        """Do what was asked for, then end the thread."""
+        self._closed = True
+        self._pool.shutdown(wait=True)
+
     def _do(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         try:
             outcome = work()

@@ -42,6 +42,7 @@ class ModelServer(QObject):
 
     Attributes:
         options: what is or was served, with the key that clients need.
+        problem, details: why it failed.
         url, name, device, generation: known while it is ready.
         loaded: bytes that are done and bytes in all, while it loads; None where that is not known.
         network: for requests to it.
@@ -76,6 +77,7 @@ class ModelServer(QObject):
         self.options: ServeOptions | None = None
         self.loaded: tuple[int, int] | None = None
         self.problem: AnyProblem | None = None
+        self.details = ""
         self.url = self.name = self.device = self.generation = ""
         self.port = 0
 
@@ -208,7 +210,7 @@ class ModelServer(QObject):
         self._fail(problem, outcome.details())
 
     def _fail(self, problem: AnyProblem, details: str) -> None:
-        self.problem = problem
+        self.problem, self.details = problem, details
         self._set_state("failed")
         self.failed.emit(problem, details)
 

@@ -33,6 +33,10 @@ class ModelServers(QObject):
         """Those that serve or are loading, the oldest first."""
         return [server for server in self._servers if server.is_running]
 
+    def options_of(self, server: ModelServer) -> ServeOptions | None:
+        """What a server was opened with; None for one that was given up."""
+        return self._servers.get(server)
+
     def open(self, options: ServeOptions, beside: ModelServer | None = None) -> ModelServer:
         """Load a model, or give the server that has it already; all others end, but for `beside`."""
         found = next((s for s in self.running() if self._servers[s] == options), None)

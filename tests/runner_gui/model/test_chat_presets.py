@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runner_gui.model.conversation import ChatSettings, Turn
 from runner_gui.model.chat_presets import Preset, PresetStore, read_preset, write_preset
+from runner_gui.model.conversation import ChatSettings, Turn
 from trainer.contract.errors import AppError
 
 

@@ -54,6 +54,10 @@ def test_a_copied_file_is_a_conversation_of_its_own(tmp_path: Path) -> None:
     store = ConversationStore(tmp_path)
     store.save(talk("a", id="one"))
     (tmp_path / "one copy.json").write_bytes((tmp_path / "one.json").read_bytes())
+    found = store.load().conversations
+    assert {one.id for one in found} == {"one", "one copy"}
+    for one in found:
+        store.save(one)
     assert {one.id for one in store.load().conversations} == {"one", "one copy"}
 
 

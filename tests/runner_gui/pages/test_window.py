@@ -348,20 +348,19 @@ def test_from_one_press_to_a_merged_model(ready: MainWindow, qtbot: QtBot) -> No
     assert dialog.facts.alpha == 8.0
     click(qtbot, dialog.merge)
     qtbot.waitUntil(lambda: dialog.use.isVisible(), timeout=SECONDS)
-    assert dialog.output().is_file()
+    output = dialog.output()
+    assert output.is_file()
     click(qtbot, dialog.use)
-    chat = page.flow.chats[0]
-    qtbot.waitUntil(lambda: chat.send.isEnabled(), timeout=SECONDS)
-    chat.entry.setPlainText("hello")
-    click(qtbot, chat.send)
-    qtbot.waitUntil(lambda: len(chat._bubbles[-1].words.text()) > 5, timeout=SECONDS)
-    click(qtbot, chat.stop)
-    qtbot.waitUntil(lambda: not chat.stop.isVisible(), timeout=SECONDS)
-    answer = chat._bubbles[-1].words.text()
-    assert chat._messages[-1] == {"role": "assistant", "content": answer}
-    click(qtbot, chat.clear)
-    assert chat._messages == []
-    chat.close()
+    chat = ready.chat_page
+    assert ready.pages.currentWidget() is chat
+    qtbot.waitUntil(chat.entry.send.isEnabled, timeout=SECONDS)
+    assert chat.picker.combo.currentText() == output.name
+    chat.entry.field.setPlainText("hello")
+    click(qtbot, chat.entry.send)
+    turns = chat.talk.conversation.turns
+    qtbot.waitUntil(lambda: not chat.talk.is_answering, timeout=SECONDS)
+    assert [turn.role for turn in turns] == ["user", "assistant"]
+    assert chat.banner.notice is None
 
 
 def long_run(window: MainWindow) -> None:
