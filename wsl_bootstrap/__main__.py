@@ -26,6 +26,7 @@ from wsl_bootstrap.hosts.base import Host
 from wsl_bootstrap.journal import Journal
 from wsl_bootstrap.mirrors import CUSTOM, MIRRORS
 from wsl_bootstrap.options import options_file
+from wsl_bootstrap.reach import odd
 from wsl_bootstrap.report import Report, plans_json, statuses_json
 from wsl_bootstrap.status import Consent, Status, StepEvent, Transition
 from wsl_bootstrap.step import OutputLine, Plan
@@ -33,7 +34,7 @@ from wsl_bootstrap.steps import setup_steps
 from wsl_bootstrap.texts import LANGUAGES, load_texts, system_language
 from wsl_bootstrap.transitions import Event, State
 
-_CHOICES = ("index_url", "mirror", "proxy", "distribution", "folder", "rootfs")
+_CHOICES = ("index_url", "mirror", "proxy", "distribution", "system", "folder", "rootfs")
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_RESTART = 0, 1, 3, 4
 
 
@@ -185,6 +186,12 @@ def _environment(arguments: argparse.Namespace, host: Host) -> Environment:
     return replace(environment, torch=arguments.torch)
 
 
+def _address(text: str) -> str:
+    if odd(text):
+        raise argparse.ArgumentTypeError(f"not an address: {text!r}")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m wsl_bootstrap", description="From a computer to a Linux environment that can train."
@@ -194,10 +201,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--yes", action="store_true", help="agree to the plan without being asked")
     parser.add_argument("--venv", type=Path, help="the environment to look at or make (default: this one)")
     parser.add_argument("--torch", choices=("auto", "cpu"), default="auto", help="which build of torch")
-    parser.add_argument("--index-url", help="a mirror of the Python package index")
+    parser.add_argument("--index-url", type=_address, help="a mirror of the Python package index")
     parser.add_argument("--mirror", choices=(*MIRRORS, CUSTOM), help="where downloads come from")
-    parser.add_argument("--proxy", help="http://host:port, for everything that is downloaded")
+    parser.add_argument("--proxy", type=_address, help="http://host:port, for everything that is downloaded")
     parser.add_argument("--distribution", help="on Windows: which distribution trains (default: our own)")
+    parser.add_argument("--system", help="on Windows: what our own is made of (default: Ubuntu-24.04)")
     parser.add_argument("--folder", help="on Windows: where our own distribution goes")
     parser.add_argument("--rootfs", help="on Windows: a file to make our own distribution of")
     parser.add_argument("--options", type=Path, default=options_file(), help="where choices are kept")

@@ -142,6 +142,9 @@ REGISTRY: dict[str, CodeSpec] = {
     "smoke_not_run": CodeSpec(_INFO),
     "smoke_failed": CodeSpec(_ERROR, ("failed", "detail"), (_RETRY, _LOG)),
     "smoke_no_answer": CodeSpec(_ERROR, ("exit_code", "detail"), (_RETRY, _LOG)),
+    # addresses of the person's own
+    "address_odd": CodeSpec(_ERROR, ("address",), ("choose_mirror",)),
+    "address_silent": CodeSpec(_ERROR, ("address", "detail"), ("choose_mirror", _RETRY)),
     # anything that was run
     "download_failed": CodeSpec(_ERROR, ("detail",), (_RETRY, _LOG)),
     "command_failed": CodeSpec(_ERROR, ("command", "exit_code", "detail"), (_RETRY, _LOG)),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 OFFICIAL, CUSTOM = "official", "custom"
@@ -15,7 +16,8 @@ class Mirror:
     """Addresses of one source; None leaves the tool its own default.
 
     `packages` is a Python package index, `system` the server that has `ubuntu/` and `debian/` for apt,
-    `images` a folder with .wsl files and their SHA256SUMS, `models` a server in place of the model hub.
+    `images` a folder with .wsl files and their SHA256SUMS, in which {release} stands for Ubuntu's number, and
+    `models` a server in place of the model hub.
     """
 
     packages: str | None = None
@@ -23,13 +25,20 @@ class Mirror:
     images: str | None = None
     models: str | None = None
 
+    def images_of(self, system: str) -> str | None:
+        """Return the folder with images of a system, named as WSL's list has it: "Ubuntu-24.04"."""
+        if self.images is None or "{release}" not in self.images:
+            return self.images
+        release = re.fullmatch(r"Ubuntu-(\d\d\.\d\d)", system)
+        return self.images.replace("{release}", release[1]) if release else None
+
 
 def _usual(host: str, packages: str) -> Mirror:
     # apt checks signatures itself, and a small system has no certificates for https yet.
     return Mirror(
         packages=f"https://{packages}",
         system=f"http://{host}",
-        images=f"https://{host}/ubuntu-releases/24.04/",
+        images=f"https://{host}/ubuntu-releases/{{release}}/",
     )
 
 

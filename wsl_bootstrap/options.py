@@ -15,6 +15,7 @@ from wsl_bootstrap.hosts import OWN_DISTRIBUTION
 from wsl_bootstrap.mirrors import CUSTOM, MIRRORS, OFFICIAL, Mirror
 
 LOG = logging.getLogger(__name__)
+DEFAULT_SYSTEM = "Ubuntu-24.04"
 TORCH_INDEX_VARIABLE = "RUNNER_TORCH_INDEX"  # as scripts/run reads it
 
 
@@ -35,6 +36,7 @@ class SetupOptions:
     proxy: str | None = None  # http://host:port, for everything that is downloaded
     # On Windows: which distribution trains; and of our own, its folder and the file it is made of.
     distribution: str = OWN_DISTRIBUTION
+    system: str = DEFAULT_SYSTEM  # what our own is made of, by its name in `wsl --list --online`
     folder: str | None = None
     rootfs: str | None = None
 

@@ -63,6 +63,16 @@ def find_error(text: str) -> WslError | None:
     return WslError((), numbers[-1].lower()) if numbers else None
 
 
+def offered_systems(text: str) -> list[str]:
+    """Return the names in what `--list --online` printed, in its order.
+
+    The sentence before the table is translated, the head of the table is not.
+    """
+    lines = [line.split() for line in text.splitlines()]
+    heads = [place for place, words in enumerate(lines) if words[:2] == ["NAME", "FRIENDLY"]]
+    return [words[0] for words in lines[heads[0] + 1 :] if words] if heads else []
+
+
 class Ended(Enum):
     """Who ended a command, and how."""
 

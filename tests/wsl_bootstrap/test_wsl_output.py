@@ -6,7 +6,15 @@ import pytest
 
 from wsl_bootstrap.codes import REGISTRY
 from wsl_bootstrap.wsl_errors import _BY_CODE, failure_code, meaning_of
-from wsl_bootstrap.wsl_output import Ended, Exit, WslError, decode, find_error, understand_exit
+from wsl_bootstrap.wsl_output import (
+    Ended,
+    Exit,
+    WslError,
+    decode,
+    find_error,
+    offered_systems,
+    understand_exit,
+)
 
 ZH = "不存在具有所提供名称的分发。\r\n错误代码: Wsl/Service/WSL_E_DISTRO_NOT_FOUND\r\n"
 EN = "There is no distribution with the supplied name.\r\nError code: Wsl/Service/WSL_E_DISTRO_NOT_FOUND\r\n"
@@ -110,3 +118,16 @@ def test_every_known_error_has_a_registered_code_and_numbers_are_lower_case() ->
         assert REGISTRY[meaning.code_id].args == ("command", "token")
         assert not code.startswith("0x") or code == code.lower()
         assert meaning_of(WslError(("Service",), code), 1) == meaning
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["The following is a list of valid distributions.\n\n", "以下是可安装的有效分发的列表。\n使用…\n\n", ""],
+)
+def test_the_systems_that_wsl_offers(before: str) -> None:
+    table = "NAME            FRIENDLY NAME\nUbuntu          Ubuntu\nUbuntu-24.04    Ubuntu 24.04 LTS\n\n"
+    assert offered_systems(before + table) == ["Ubuntu", "Ubuntu-24.04"]
+
+
+def test_an_error_offers_nothing() -> None:
+    assert offered_systems("操作失败。\n错误代码: Wsl/WININET_E_NAME_NOT_RESOLVED\n") == []

@@ -38,7 +38,6 @@ from wsl_bootstrap.wslconfig import TINY_BYTES, memory_value, parse_size
 
 LOG = logging.getLogger(__name__)
 
-UBUNTU = "Ubuntu-24.04"
 # Ubuntu's image, measured and rounded up; unpacked, with room for what the next steps put into it first.
 DOWNLOAD_BYTES, DISK_BYTES = 400 * 10**6, 2_500 * 10**6
 _UNPACKED = 4  # a compressed root file system grows to about this many times its size
@@ -87,17 +86,25 @@ class DistroStep:
         """
         assert isinstance(host, WindowsHost)
         folder = PureWindowsPath(options.folder or default_folder(host.windows.snapshot()))
-        images = options.source.images or ""
+        images = options.source.images_of(options.system) or ""
         size = _file_size(host, options.rootfs) if options.rootfs else DOWNLOAD_BYTES
         disk_bytes = max(DISK_BYTES, size * _UNPACKED)
         _check_folder(host, folder, disk_bytes)
         common = ("--version", "2")
         if options.rootfs or images:
-            file = options.rootfs or str(folder.parent / f"{UBUNTU}.wsl")
+            file = options.rootfs or str(folder.parent / f"{options.system}.wsl")
             command = (host.wsl.path, "--import", OWN_DISTRIBUTION, str(folder), file, *common)
         else:
             name = ("--name", OWN_DISTRIBUTION, "--location", str(folder))
-            command = (host.wsl.path, "--install", UBUNTU, *name, "--no-launch", "--web-download", *common)
+            command = (
+                host.wsl.path,
+                "--install",
+                options.system,
+                *name,
+                "--no-launch",
+                "--web-download",
+                *common,
+            )
         return DistroPlan(
             self.id,
             commands=(command,),
