@@ -19,6 +19,7 @@ from runner_gui.model.settings import Settings
 from runner_gui.model.shelf import ShelfEntry
 from runner_gui.model.workspace import Workspace, assets_folder
 from runner_gui.pages.about import AboutPage
+from runner_gui.pages.config import ConfigPage
 from runner_gui.pages.downloads import DownloadsPage
 from runner_gui.pages.environment import EnvironmentPage
 from runner_gui.pages.models import ModelsPage
@@ -26,6 +27,7 @@ from runner_gui.pages.runs import RunsPage
 from runner_gui.pages.settings import SettingsPage
 from runner_gui.pages.talk_pages import TalkPages
 from runner_gui.pages.train import TrainPage
+from runner_gui.services.configurations import ConfigurationKeeper
 from runner_gui.services.downloads import Downloads
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.shell import Shell
@@ -41,10 +43,11 @@ PAGES = (
     "train",
     "runs",
     "models",
+    "downloads",
+    "config",
     "chat",
     "compare",
     "completion",
-    "downloads",
     "environment",
     "settings",
     "about",
@@ -69,6 +72,8 @@ class MainWindow(QMainWindow):
         self.downloads_page = DownloadsPage(workspace, self.downloads)
         self.talk_pages = TalkPages(workspace, self.pipeline.place, self)
         self.servers = self.talk_pages.servers
+        self.configurations = ConfigurationKeeper(workspace, self.servers, self)
+        self.config_page = ConfigPage(self.configurations)
         self.chat_page, self.compare_page = self.talk_pages.chat, self.talk_pages.compare
         self.completion_page = self.talk_pages.completion
         self.environment_page = EnvironmentPage(self.pipeline)
@@ -128,7 +133,10 @@ class MainWindow(QMainWindow):
         self.downloads.finished.connect(lambda _: self.models_page.refresh())
         self.models_page.continue_requested.connect(self._continue_from)
         self.models_page.chat_requested.connect(lambda path: self.open_chat(ServeOptions(path)))
-        self.train_page.flow.chat_requested.connect(self.open_chat)
+        self.train_page.flow.chat_requested.connect(self._use)
+        self.config_page.chat_requested.connect(self.open_chat)
+        self.config_page.shelf_wanted.connect(self.models_page.refresh)
+        self.models_page.shelf.changed.connect(self.config_page.take_shelf)
         language_changed.connect(self.retranslate)
         self.rail.page_chosen.connect(self.show_page)
 
@@ -156,6 +164,11 @@ class MainWindow(QMainWindow):
         """Load a model and show the page to talk to it."""
         self.show_page("chat")
         self.talk_pages.open_model(options)
+
+    def _use(self, options: ServeOptions) -> None:
+        """Talk to a model; a merged one gets a configuration of its own, which runs it."""
+        merged = options.adapter is None
+        self.open_chat(self.configurations.use(options.model) if merged else options)
 
     def save_settings(self) -> None:
         """Remember the form, the choices and the window's place."""
@@ -217,6 +230,7 @@ class MainWindow(QMainWindow):
         self.save_settings()
         self.shell.close()
         self.train_page.queue.close()
+        self.configurations.close()
         self.talk_pages.close()
         self.train_page.reporter.close()
         self.train_page.run_view.close_files()
