@@ -95,7 +95,7 @@ class ConfigPage(QWidget):
         self.form.edited.connect(keeper.edited)
         self.form.renamed.connect(self._rename)
         self.form.key_wanted.connect(self._draw_key)
-        self.run.clicked.connect(self.press_run)
+        self.run.clicked.connect(self.press_primary)
         self.again.clicked.connect(self._start)
         self.chat.clicked.connect(self._chat)
         self.copy_address.clicked.connect(lambda: self._copy(self._address()))
@@ -202,7 +202,7 @@ class ConfigPage(QWidget):
 
     # What a person does
 
-    def press_run(self) -> None:
+    def press_primary(self) -> None:
         """Run the chosen configuration, or stop what runs."""
         if self.keeper.running_name:
             self.keeper.stop()

@@ -189,6 +189,11 @@ class DownloadsPage(QWidget):
 
     # What is done
 
+    def press_primary(self) -> None:
+        """Download what is chosen."""
+        if self.buttons["download"].isVisible():
+            self.buttons["download"].click()
+
     def _add(self, offer: Offer) -> None:
         if self._state(offer) == "offered":
             self.downloads.add(offer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
@@ -95,6 +96,13 @@ class ConfigurationKeeper(QObject):
         self._running = one.name, server, options
         self.vitals.watch(server)
         self.changed.emit()
+
+    def use(self, model: Path) -> ServeOptions:
+        """Run a model in a configuration of its own, and return what it was opened with."""
+        one = self.all.for_model(model)
+        self.edited()
+        self.run()
+        return one.options()
 
     def stop(self) -> None:
         """Give the model up."""
