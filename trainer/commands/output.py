@@ -131,6 +131,8 @@ def readable(event: Event) -> str:
         return f"{f['what']}: {f['done']}" + (f"/{f['total']}" if f["total"] else "") + f" {f['unit']}"
     if event.t == "eval":
         return f"validation at step {f['step']}: loss {f['loss']:.4f}" if f["loss"] is not None else ""
+    if event.t == "drift":
+        return f"drift from the base at step {f['step']}: {f['kl']:.4f} nats a token"
     if event.t == "sample":
         return f"sample at step {f['step']}: {f['prompt']!r} → {f['text']!r}"
     if event.t == "checkpoint":

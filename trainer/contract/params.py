@@ -147,7 +147,10 @@ class TrainParams(BaseModel):
     patience: int = _p(0, kind="int", group="checks", unit="evaluations", ge=0, le=10_000)
     sample_prompts: tuple[str, ...] = _p((), kind="lines", group="checks")
     sample_every: int = _p(0, kind="int", group="checks", unit="steps", ge=0, le=10_000_000)
+    sample_heldout: int = _p(0, kind="int", group="checks", unit="documents", ge=0, le=100)
     sample_tokens: int = _p(64, kind="int", group="checks", unit="tokens", ge=1, le=4096)
+    drift: bool = _p(True, kind="bool", group="checks")
+    drift_data: str | None = _p(None, kind="path", group="checks")
     log_formats: tuple[Literal["csv", "tensorboard"], ...] = _p(
         ("csv",), kind="multi", group="checks", choices=("csv", "tensorboard")
     )
@@ -315,6 +318,8 @@ def _conflicts(params: TrainParams) -> list[Problem]:
         found.append(Problem("param_conflict", {"with": "lr_schedule=exponential"}, "lr_final"))
     if params.patience and params.val_fraction == 0.0:
         found.append(Problem("param_conflict", {"with": "val_fraction=0"}, "patience"))
+    if params.sample_heldout and params.val_fraction == 0.0:
+        found.append(Problem("param_conflict", {"with": "val_fraction=0"}, "sample_heldout"))
     if params.method == "full" and params.lora_load is not None:
         found.append(Problem("param_conflict", {"with": "method=full"}, "lora_load"))
     if params.method == "full" and params.quant != "none":

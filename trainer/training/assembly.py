@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import torch
 
 from trainer import __version__
@@ -17,18 +14,16 @@ from trainer.contract.errors import AppError, ParameterError, Problem
 from trainer.contract.events import EventWriter
 from trainer.contract.params import TrainParams
 from trainer.contract.run_folder import RunFolder, RunRecord
-from trainer.data.tokenizers import load_tokenizer
-from trainer.inference.engine import NativeEngine
-from trainer.inference.generation import generate
-from trainer.inference.sampling import SamplingParams
 from trainer.models.layouts import is_projection
 from trainer.models.loading import load_model
 from trainer.models.skeleton import RWKV
 from trainer.training.activations import choose_policy, free_memory_bytes
 from trainer.training.control import Control
+from trainer.training.drift import DriftProbe
 from trainer.training.loop import Progress, RunLoop
 from trainer.training.module import TrainModule
 from trainer.training.opening import Opened
+from trainer.training.samples import Sampler
 from trainer.training.zero import stage
 
 
@@ -47,6 +42,8 @@ def load_base(opened: Opened, events: EventWriter) -> RWKV:
             else None
         ),
     )
+    if opened.general is not None:
+        opened.drift = DriftProbe(model, opened.base, opened.general)
     torch.manual_seed(params.seed)
     if opened.adapter is None:
         attach(
@@ -113,7 +110,7 @@ def assemble(
         module.step = state.step
         progress = Progress(state.tokens, state.best, state.bad_evals, checkpoint.meta.loss)
     loop = RunLoop(run, params, opened.data, _adapter_meta(opened, record, model), events, control,
-                   _sampler(opened), progress)  # fmt: skip
+                   Sampler(params, opened.data, opened.spec.vocab_size), opened.drift, progress)  # fmt: skip
     return module, loop
 
 
@@ -131,17 +128,3 @@ def _adapter_meta(opened: Opened, record: RunRecord, model: RWKV) -> AdapterMeta
         tokens=0, trainer=__version__,
     )  # fmt: skip
 
-
-def _sampler(opened: Opened) -> Callable[[TrainModule, str], str]:
-    """Answers sample prompts with the model as it is, the same way at every step."""
-    params = opened.params
-
-    def sample(module: TrainModule, prompt: str) -> str:
-        vocab = None if params.vocab is None else Path(params.vocab)
-        tokenizer = load_tokenizer(vocab, opened.spec.vocab_size)
-        sampling = SamplingParams(max_tokens=params.sample_tokens, temperature=0.0, stop=("\n\nUser:",))
-        return "".join(
-            piece.text for piece in generate(NativeEngine(module.model), tokenizer, prompt, sampling)
-        )
-
-    return sample

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trainer.data.binidx import BinidxReader
 from trainer.data.packing import ALIGN
-from trainer.models.skeleton import RWKV, State
+from trainer.models.skeleton import RWKV, HeadLoss, State
 from trainer.training.head_loss import IGNORE, summed_loss
 
 CHUNK_TOKENS = 1024
@@ -69,6 +71,35 @@ def tokens_to_read(sizes: np.ndarray) -> int:
 
 
 @torch.no_grad()
+def read_documents(
+    model: RWKV,
+    reader: BinidxReader,
+    documents: Iterable[int],
+    *,
+    assistant_only: bool = False,
+    loss_of: Callable[[Tensor], HeadLoss] | None = None,
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Documents end to end through the model, `CHUNK_TOKENS` at a time, the state reset at each start.
+
+    Args:
+        loss_of: targets -> what is asked of the model's head; None for the hidden vectors [1, T, C].
+
+    Yields:
+        What the model gives, and the targets int64 [1, T], `IGNORE` where nothing counts.
+    """
+    was_training = model.training
+    device = model.emb.weight.device
+    state: State | None = None
+    model.eval()
+    try:
+        for chunk in _chunks(_stream(reader, documents, assistant_only), CHUNK_TOKENS):
+            tokens, targets, resets = (torch.from_numpy(array)[None].to(device) for array in chunk)
+            got, state = model(tokens, state, resets, None if loss_of is None else loss_of(targets))
+            yield got, targets
+    finally:
+        model.train(was_training)
+
+
 def evaluate(
     model: RWKV,
     reader: BinidxReader,
@@ -87,21 +118,18 @@ def evaluate(
         documents: indices into the reader.
         on_progress: called with the number of tokens done, of `tokens_to_read`.
     """
-    was_training = model.training
-    model.eval()
-    device = model.emb.weight.device
     documents = list(documents)
     total, counted, done = 0.0, 0, 0
-    state: State | None = None
-    for tokens, targets, resets in _chunks(_stream(reader, documents, assistant_only), CHUNK_TOKENS):
-        if should_stop is not None and should_stop():
-            break
-        x, y, starts = (torch.from_numpy(array)[None].to(device) for array in (tokens, targets, resets))
-        loss, state = model(x, state, starts, partial(summed_loss, y))
-        total += float(loss)
-        counted += int((y >= 0).sum())
-        done += len(tokens)
-        if on_progress is not None:
-            on_progress(done)
-    model.train(was_training)
+    read = read_documents(
+        model, reader, documents, assistant_only=assistant_only, loss_of=lambda y: partial(summed_loss, y)
+    )
+    with closing(read):
+        for loss, targets in read:
+            total += float(loss)
+            counted += int((targets >= 0).sum())
+            done += targets.numel()
+            if on_progress is not None:
+                on_progress(done)
+            if should_stop is not None and should_stop():
+                break
     return Evaluation(total / counted if counted else math.nan, counted, len(documents))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,12 +20,13 @@ from trainer.training.batches import RunData, Window
 from trainer.training.checkpoints import ResumeState, save_checkpoint
 from trainer.training.control import Control, obey_signals
 from trainer.training.device import memory_bytes
+from trainer.training.drift import DriftProbe
 from trainer.training.evaluation import evaluate
 from trainer.training.module import StepResult, TrainModule
 from trainer.training.monitor import Speed
+from trainer.training.samples import Prompt, Sampler
 
 PAUSE_POLL_S = 0.1
-Sampler = Callable[[TrainModule, str], str]
 
 
 @dataclass(slots=True)
@@ -53,10 +54,12 @@ class RunLoop(pl.Callback):
         events: EventWriter,
         control: Control,
         sampler: Sampler,
+        drift: DriftProbe | None,
         progress: Progress,
     ) -> None:
         self.run, self.params, self.data, self.meta = run, params, data, meta
-        self.events, self.control, self.sampler, self.progress = events, control, sampler, progress
+        self.events, self.control, self.sampler, self.drift = events, control, sampler, drift
+        self.progress = progress
         self.speed = Speed()
         self._evaluated_at = -1
 
@@ -64,6 +67,15 @@ class RunLoop(pl.Callback):
         # Lightning has put its own handlers in by now; its SIGTERM ends the process with status 0, unsaved.
         obey_signals(self.control)
         self.events.write("phase", name="training")
+        module: TrainModule = pl_module  # type: ignore[assignment]
+        if module.step == module.plan.first_step:
+            self._look_before(module)
+
+    def _look_before(self, module: TrainModule) -> None:
+        """What the model is like before the first update: what is measured later is compared with it."""
+        self.evaluate(module, before=True)
+        if self.sampler.prompts:
+            self.sample(module, self.sampler.prompts)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Window, batch_idx: int
@@ -109,25 +121,40 @@ class RunLoop(pl.Callback):
         save_due = last or (plan.ends_epoch(step) and epochs_done % params.epoch_save == 0)
         eval_due = last or (step % params.eval_every == 0 if params.eval_every else save_due)
         sample_due = last or (step % params.sample_every == 0 if params.sample_every else save_due)
-        if eval_due and len(self.data.validation):
+        if eval_due:
             self.evaluate(module)
         if save_due:
             self.save(module, "final" if last else "periodic")
-        if sample_due and params.sample_prompts:
-            self.sample(module, params.sample_prompts)
+        if sample_due and self.sampler.prompts:
+            self.sample(module, self.sampler.prompts)
 
-    def evaluate(self, module: TrainModule) -> None:
-        """Validation loss now; a new best is saved, and patience may end the run."""
-        if self._evaluated_at == module.step or not len(self.data.validation):
+    def evaluate(self, module: TrainModule, *, before: bool = False) -> None:
+        """Validation loss and drift from the base now.
+
+        Args:
+            before: nothing is trained yet, so there is no best to save.
+        """
+        if self._evaluated_at == module.step or not (len(self.data.validation) or self.drift):
             return
         self._evaluated_at = module.step
         self.events.write("phase", name="evaluating")
+        if self.drift is not None:
+            self.events.write("drift", step=module.step, **asdict(self.drift.measure(module.model)))
+        if len(self.data.validation):
+            self._validate(module, before)
+        self.events.write("phase", name="training")
+
+    def _validate(self, module: TrainModule, before: bool) -> None:
+        """Validation loss; a new best is saved, and patience may end the run."""
         got = evaluate(
             module.model,
             self.data.reader,
             self.data.validation.tolist(),
             assistant_only=self.data.assistant_only,
         )
+        if before:
+            self.events.write("eval", step=module.step, loss=got.loss, ppl=got.ppl, best=False, before=True)
+            return
         progress = self.progress
         progress.last_val = got.loss
         best = math.isfinite(got.loss) and (progress.best is None or got.loss < progress.best)
@@ -140,12 +167,13 @@ class RunLoop(pl.Callback):
         if self.params.patience and progress.bad_evals >= self.params.patience:
             progress.stopped, progress.reason = True, "patience"
             self.save(module, "final")
-        self.events.write("phase", name="training")
 
-    def sample(self, module: TrainModule, prompts: tuple[str, ...]) -> None:
+    def sample(self, module: TrainModule, prompts: Sequence[Prompt]) -> None:
         self.events.write("phase", name="sampling")
         for prompt in prompts:
-            self.events.write("sample", step=module.step, prompt=prompt, text=self.sampler(module, prompt))
+            answer = self.sampler.answer(module.model, prompt)
+            told = {} if prompt.reference is None else {"reference": prompt.reference}
+            self.events.write("sample", step=module.step, prompt=prompt.text, text=answer, **told)
         self.events.write("phase", name="training")
 
     def save(self, module: TrainModule, kind: str) -> None:
@@ -195,7 +223,7 @@ class RunLoop(pl.Callback):
         elif name == "eval":
             self.evaluate(module)
         elif name == "sample":
-            prompts = (str(command["prompt"]),) if command.get("prompt") else self.params.sample_prompts
+            prompts = (Prompt(str(command["prompt"])),) if command.get("prompt") else self.sampler.prompts
             self.sample(module, prompts)
         elif name == "pause":
             self._pause(module)

@@ -27,6 +27,7 @@ from trainer.models.spec import ModelSpec, detect_file
 from trainer.training.batches import RunData, open_data
 from trainer.training.checkpoints import ResumeState, load_state
 from trainer.training.device import Device, describe_devices, resolve_device
+from trainer.training.drift import DriftProbe, open_general_text
 from trainer.training.processes import check_processes, world_size
 from trainer.training.schedule import StepPlan
 from trainer.training.zero import load_deepspeed, stage
@@ -62,6 +63,8 @@ class Opened:
     plan: StepPlan
     record: RunRecord | None
     resume: tuple[Checkpoint, ResumeState] | None
+    general: BinidxReader | None
+    drift: DriftProbe | None = None  # once the base is loaded
 
 
 def open_run(request: RunRequest, events: EventWriter) -> Opened:
@@ -104,7 +107,8 @@ def open_run(request: RunRequest, events: EventWriter) -> Opened:
     if record is not None:
         _check_unchanged(record, params, base, data)
         resume = _last_whole_checkpoint(request.run, events)
-    return Opened(params, device, base, spec, adapter, data, prefix, plan, record, resume)
+    general = open_general_text(params, spec.vocab_size, request.cache)
+    return Opened(params, device, base, spec, adapter, data, prefix, plan, record, resume, general)
 
 
 def _adapter_to_go_on(path: str, base: CheckpointFile, params: TrainParams, events: EventWriter) -> Adapter:

@@ -89,6 +89,7 @@ def run_train(tiny_base: Path, tiny_data: Path, tmp_path: Path) -> Callable[...,
             "base_model": str(tiny_base), "data": str(tiny_data), "ctx_len": 64, "epoch_steps": 0,
             "epoch_count": 2, "micro_bsz": 2, "accumulate_grad_batches": 2, "lr_init": 1e-2,
             "lr_final": 1e-3, "lora_r": 4, "lora_alpha": 8, "precision": "fp32", "grad_cp": False,
+            "drift": False,
         }  # fmt: skip
         params = None if resume else checked({**defaults, **values})
         events = EventWriter(folder.events, None)
