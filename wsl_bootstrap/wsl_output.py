@@ -63,7 +63,7 @@ def find_error(text: str) -> WslError | None:
     return WslError((), numbers[-1].lower()) if numbers else None
 
 
-def offered_systems(text: str) -> list[str]:
+def names_offered(text: str) -> list[str]:
     """Return the names in what `--list --online` printed, in its order.
 
     The sentence before the table is translated, the head of the table is not.

@@ -29,6 +29,7 @@ from runner_gui.widgets.setup_detail import SetupDetail
 from runner_gui.widgets.setup_list import SetupList
 from runner_gui.widgets.setup_menu import SetupMenu
 from runner_gui.widgets.shell_view import ShellView
+from runner_gui.widgets.sources_dialog import SourcesDialog
 from trainer.contract.errors import Problem
 from wsl_bootstrap.codes import Code
 from wsl_bootstrap.status import Status
@@ -61,6 +62,7 @@ class EnvironmentPage(QWidget):
         self.shell = ShellView(self.setup.host, lambda: self.setup.folder)
         self.tabs: dict[str, QPushButton] = {}
         self.question: Question | None = None
+        self.sources: SourcesDialog | None = None
         self._follows = True  # shows the step that matters, until the person chooses one
         self._copied = QTimer(self, singleShot=True, interval=COPIED_MS)
         self._lay_out()
@@ -117,6 +119,7 @@ class EnvironmentPage(QWidget):
         self._copied.timeout.connect(self._show)
         self.menu.chosen.connect(self._on_option)
         self.menu.removal_asked.connect(self.ask_removal)
+        self.menu.sources_asked.connect(self.ask_sources)
         self.pipeline.failed.connect(self._on_failed)
         language_changed.connect(self.retranslate)
 
@@ -172,6 +175,15 @@ class EnvironmentPage(QWidget):
         size = fmt.size(self.pipeline.choices.own_bytes() or 0)
         question = Question("remove_distribution", ("remove", "keep"), self.window(), size=size)
         self._ask(question, self._on_removal_answer)
+
+    def ask_sources(self) -> None:
+        """Ask for addresses of the person's own."""
+        choices = self.pipeline.choices
+        on_windows = choices.windows is not None
+        self.sources = SourcesDialog(choices.options, on_windows=on_windows, parent=self.window())
+        self.sources.chosen.connect(lambda changed: self.pipeline.choose(**changed))
+        self.sources.finished.connect(self.sources.deleteLater)
+        self.sources.open()
 
     def _on_removal_answer(self, answer: str) -> None:
         self.question = None

@@ -138,7 +138,7 @@ class Pipeline(QObject):
         self._session_outcomes: queue.SimpleQueue[JobOutcome | None] | None = None
         self._worker = EngineWorker(self._engine, workspace.root, self)
         self.setup = SetupFollower(self._engine, self._worker, environment.folder, self)
-        self.choices = SetupChoices(self._engine, environment, reopen)
+        self.choices = SetupChoices(self._engine, environment, reopen, self)
         self._was_busy = False
         self._closed = False
         self._run_folder: RunFolder | None = None
@@ -309,6 +309,7 @@ class Pipeline(QObject):
         self._closed = True
         self.detach()
         self._worker.cancel()
+        self.choices.close()
         self._jobs.close()
         self._worker.wait()
 

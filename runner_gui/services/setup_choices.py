@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from PySide6.QtCore import QObject, Signal
+
 from runner_gui.model.workspace import Workspace, default_root
+from runner_gui.services.background import Background
 from wsl_bootstrap.distribution import disk_bytes, remove
 from wsl_bootstrap.engine import Engine
 from wsl_bootstrap.environment import Environment
 from wsl_bootstrap.hosts import OWN_DISTRIBUTION
 from wsl_bootstrap.hosts.windows import WindowsHost
-from wsl_bootstrap.options import SetupOptions, options_file
+from wsl_bootstrap.options import DEFAULT_SYSTEM, SetupOptions, options_file
+from wsl_bootstrap.steps.distro import offered_systems
 from wsl_bootstrap.steps.network import NetworkCheck
+
+LOG = logging.getLogger(__name__)
 
 
 def reopen_command(workspace: Workspace) -> tuple[str, ...]:
@@ -26,17 +33,29 @@ def reopen_command(workspace: Workspace) -> tuple[str, ...]:
     return (python, "-m", "runner_gui", *folder)
 
 
-class SetupChoices:
+class SetupChoices(QObject):
     """The choices of one engine, which does nothing meanwhile.
 
     Args:
         reopen: the command that opens this program again after a restart.
+
+    Signals:
+        systems_changed: `systems` is another.
     """
 
+    systems_changed = Signal()
+
     def __init__(
-        self, engine: Engine[SetupOptions], environment: Environment, reopen: Sequence[str] = ()
+        self,
+        engine: Engine[SetupOptions],
+        environment: Environment,
+        reopen: Sequence[str] = (),
+        parent: QObject | None = None,
     ) -> None:
+        super().__init__(parent)
         self._engine, self._environment, self._reopen = engine, environment, tuple(reopen)
+        self._background = Background(self)
+        self._offered: list[str] | None = None  # by WSL, once it was asked
 
     @property
     def options(self) -> SetupOptions:
@@ -53,6 +72,31 @@ class SetupChoices:
             return []
         found = self.windows.windows.snapshot().distributions
         return [OWN_DISTRIBUTION, *(d.name for d in found if d.is_wsl2 and d.name != OWN_DISTRIBUTION)]
+
+    @property
+    def systems(self) -> list[str]:
+        """What our own distribution can be made of: our choice, the person's, then what else WSL offers."""
+        known = [DEFAULT_SYSTEM, self.options.system, *(self._offered or ())]
+        return list(dict.fromkeys(known))
+
+    def look_for_systems(self) -> None:
+        """Ask WSL what it offers, in the background, which takes a network; once is enough."""
+        if self.windows is not None and self._offered is None:
+            wsl = self.windows.wsl
+            self._offered = []
+            self._background.submit(lambda: offered_systems(wsl), self._take_systems)
+
+    def _take_systems(self, offered: list[str] | Exception) -> None:
+        if isinstance(offered, Exception):
+            LOG.warning("what WSL offers: %s", offered)
+            self._offered = None  # asked again with the next look
+        else:
+            self._offered = offered
+            self.systems_changed.emit()
+
+    def close(self) -> None:
+        """End the thread that asks."""
+        self._background.close()
 
     def choose(self, **changed: Any) -> None:
         """Change options, in the engine's thread, by their names; files of this computer as a `Path`.

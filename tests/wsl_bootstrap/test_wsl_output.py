@@ -12,7 +12,7 @@ from wsl_bootstrap.wsl_output import (
     WslError,
     decode,
     find_error,
-    offered_systems,
+    names_offered,
     understand_exit,
 )
 
@@ -126,8 +126,8 @@ def test_every_known_error_has_a_registered_code_and_numbers_are_lower_case() ->
 )
 def test_the_systems_that_wsl_offers(before: str) -> None:
     table = "NAME            FRIENDLY NAME\nUbuntu          Ubuntu\nUbuntu-24.04    Ubuntu 24.04 LTS\n\n"
-    assert offered_systems(before + table) == ["Ubuntu", "Ubuntu-24.04"]
+    assert names_offered(before + table) == ["Ubuntu", "Ubuntu-24.04"]
 
 
 def test_an_error_offers_nothing() -> None:
-    assert offered_systems("操作失败。\n错误代码: Wsl/WININET_E_NAME_NOT_RESOLVED\n") == []
+    assert names_offered("操作失败。\n错误代码: Wsl/WININET_E_NAME_NOT_RESOLVED\n") == []

@@ -27,13 +27,14 @@ from wsl_bootstrap.distribution import (
 from wsl_bootstrap.downloads import download, find_image
 from wsl_bootstrap.hosts import OWN_DISTRIBUTION
 from wsl_bootstrap.hosts.base import CommandTimeoutError, Host, HostError, Process
-from wsl_bootstrap.hosts.windows import WindowsHost, WslFailedError
+from wsl_bootstrap.hosts.windows import WindowsHost, WslExe, WslFailedError
 from wsl_bootstrap.hosts.windows_facts import Distribution
 from wsl_bootstrap.live import INSTALL_TIMEOUT_S, run_live
 from wsl_bootstrap.options import SetupOptions
 from wsl_bootstrap.step import OnEvent, Outcome, OutputLine, Plan, Probe, StepError
 from wsl_bootstrap.transfer import Wanted
 from wsl_bootstrap.wsl_errors import failure_code
+from wsl_bootstrap.wsl_output import names_offered
 from wsl_bootstrap.wslconfig import TINY_BYTES, memory_value, parse_size
 
 LOG = logging.getLogger(__name__)
@@ -44,7 +45,18 @@ _UNPACKED = 4  # a compressed root file system grows to about this many times it
 _LAUNCH_TIMEOUT_S = 60.0
 _LOOK_S = 0.2
 _AT_WORK = "wsl-at-work.json"
+_WITH_APT = ("Ubuntu", "Debian")
 _ARCHIVES = (b"\x1f\x8b", b"\xfd7zXZ\x00")
+
+
+def offered_systems(wsl: WslExe) -> list[str]:
+    """Return what WSL can install and set-up can work with, which is what has apt.
+
+    Raises:
+        WslFailedError: the list cannot be had. CommandNotFoundError, CommandTimeoutError: as in `Host.run`.
+    """
+    said = wsl.manage("--list", "--online", timeout_s=_LAUNCH_TIMEOUT_S).stdout
+    return [name for name in names_offered(said) if name.startswith(_WITH_APT)]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from wsl_bootstrap.environment import Environment, SetupOptions
 from wsl_bootstrap.hosts import OWN_DISTRIBUTION
 from wsl_bootstrap.hosts.base import Host
 from wsl_bootstrap.live import install
-from wsl_bootstrap.mirrors import MIRRORS
+from wsl_bootstrap.mirrors import MIRRORS, Mirror
 from wsl_bootstrap.step import Check, OnEvent, Outcome, Plan, Probe
 
 SECONDS = 20_000
@@ -341,6 +341,9 @@ if sys.argv[1] == "--unregister":
     kept = [d for d in script["facts"]["distributions"] if d["name"] != sys.argv[2]]
     script["facts"]["distributions"] = kept
     path.write_text(json.dumps(script))
+if sys.argv[1:] == ["--list", "--online"]:
+    print("以下是可安装的有效分发的列表。\\n\\nNAME            FRIENDLY NAME")
+    print("Ubuntu-26.04    Ubuntu 26.04 LTS\\nkali-linux      Kali")
 """
     (world / "wsl.exe").write_text(forget)
     (world / "wsl.exe").chmod(0o755)
@@ -362,7 +365,8 @@ def test_the_download_source_is_chosen_and_kept(
 ) -> None:
     page = open_page()
     found = entries(page)
-    assert list(found) == [tr(f"mirror.{name}") for name in MIRRORS]  # on Linux there is nothing else
+    # On Linux there is nothing else.
+    assert list(found) == [*(tr(f"mirror.{name}") for name in MIRRORS), tr("menu.sources")]
     assert found[tr("mirror.official")].isChecked()
     found[tr("mirror.ustc")].trigger()
     idle(qtbot, page)
@@ -386,6 +390,52 @@ def test_our_own_distribution_is_removed_after_a_question(
     idle(qtbot, page)
     assert words not in entries(page)
     assert page.pipeline.choices.distributions() == [OWN_DISTRIBUTION, "Ubuntu"]
+
+
+def test_our_own_can_be_made_of_whatever_wsl_offers(
+    on_windows: Path, open_page: Callable[[], EnvironmentPage], own_options: Path, qtbot: QtBot
+) -> None:
+    facts = {"facts": {"boot_id": "1"}, "drives": {"C": str(on_windows / "C")}}
+    (on_windows / "facts.json").write_text(json.dumps(facts))
+    page = open_page()
+    assert entries(page)["Ubuntu 24.04"].isChecked()  # ours, before WSL was asked
+    qtbot.waitUntil(lambda: "Ubuntu-26.04" in page.pipeline.choices.systems, timeout=SECONDS)
+    found = entries(page)
+    assert [name for name in ("Ubuntu 24.04", "Ubuntu 26.04", "kali linux") if name in found] == [
+        "Ubuntu 24.04",
+        "Ubuntu 26.04",
+    ]  # what has no apt is left out
+    found["Ubuntu 26.04"].trigger()
+    idle(qtbot, page)
+    assert SetupOptions.load(own_options).system == "Ubuntu-26.04"
+
+
+def test_addresses_of_ones_own_are_tried_then_used_and_kept(
+    open_page: Callable[[], EnvironmentPage], own_options: Path, qtbot: QtBot
+) -> None:
+    page = open_page()
+    entries(page)[tr("menu.sources")].trigger()
+    sources = page.sources
+    assert sources is not None
+    assert list(sources.entries) == ["packages", "models", "proxy"]  # Linux has its own system
+    sources.entries["packages"].setText("pypi.example")
+    sources.use.click()
+    qtbot.waitUntil(sources.notes["packages"].isVisible, timeout=SECONDS)
+    assert not sources.anyway.isVisible()  # what is no address is of no use to anyone
+    sources.entries["packages"].setText("http://127.0.0.1:9/simple")  # where nobody listens
+    sources.use.click()
+    qtbot.waitUntil(sources.anyway.isVisible, timeout=SECONDS)
+    assert tr("setup.address_silent.title") in sources.notes["packages"].text()
+    sources.anyway.click()
+    idle(qtbot, page)
+    kept = SetupOptions.load(own_options)
+    assert (kept.mirror, kept.custom) == ("custom", Mirror(packages="http://127.0.0.1:9/simple"))
+    assert entries(page)[tr("mirror.custom")].isChecked()
+    entries(page)[tr("menu.sources")].trigger()
+    assert page.sources is not None
+    page.sources.entries["packages"].clear()
+    page.sources.use.click()
+    qtbot.waitUntil(lambda: SetupOptions.load(own_options).mirror == "official", timeout=SECONDS)
 
 
 def test_another_distribution_and_folder_are_chosen(
