@@ -47,6 +47,14 @@ class Notice:
     actions: Sequence[BannerAction] = ()
 
 
+def notice_words(notice: Notice) -> tuple[str, str]:
+    """Title and body of a notice in the language in use."""
+    if notice.problem is not None:
+        words = problem_text(notice.problem)
+        return words.title, f"{words.why} {words.fix}".strip()
+    return tr(f"{notice.key}.title", **notice.args), tr(f"{notice.key}.body", **notice.args)
+
+
 class Banner(QFrame):
     """Shows one notice at a time; hidden while there is none."""
 
@@ -131,13 +139,9 @@ class Banner(QFrame):
         )
         if notice is None:
             return
-        if notice.problem is not None:
-            words = problem_text(notice.problem)
-            self.title.setText(words.title)
-            self.body.setText(f"{words.why} {words.fix}".strip())
-        else:
-            self.title.setText(tr(f"{notice.key}.title", **notice.args))
-            self.body.setText(tr(f"{notice.key}.body", **notice.args))
+        title, body = notice_words(notice)
+        self.title.setText(title)
+        self.body.setText(body)
         for shown in self.buttons:
             shown.setText(tr(str(shown.property("key"))))
         has_details = bool(notice.details)
