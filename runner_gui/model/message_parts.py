@@ -9,8 +9,8 @@ from typing import Literal
 
 PartKind = Literal["thought", "prose", "code"]
 # A part of prose is drawn as a whole whenever it grows, so a long text is many of them.
-PROSE_CHARS = 1500
-_FORCED_CHARS = 4 * PROSE_CHARS
+PROSE_CHARS = 1000
+_FORCED_CHARS = 3 * PROSE_CHARS
 _THINK, _THOUGHT_END = "<think>", "</think>"
 _FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})[ \t]*(?P<language>[^`\s]*)[^`]*$")
 # Lines that go on with the line before: lists, quotes, tables, what is indented.

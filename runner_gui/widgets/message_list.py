@@ -15,7 +15,7 @@ from runner_gui.widgets.message_view import MessageView
 
 DRAW_EVERY_MS = 60
 # As much as may be built between two looks at the person.
-SLICE_S = 0.02
+SLICE_S = 0.01
 # Messages that are on screen at first; earlier ones come when they are asked for.
 SHOWN = 40
 NEAR_END_PX = 48

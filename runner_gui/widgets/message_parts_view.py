@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from PySide6.QtCore import QSize, QSizeF, Qt, QUrl
+from PySide6.QtCore import QSize, QSizeF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QTextCursor, QTextDocument, QWheelEvent
 from PySide6.QtWidgets import QFrame, QPlainTextEdit, QPushButton, QTextBrowser, QVBoxLayout, QWidget
 
@@ -14,6 +14,8 @@ from runner_gui.model.message_parts import Part, PartKind
 from runner_gui.widgets.controls import button, label, row
 
 CODE_LINES = 30
+# What is added to a plain text between two looks at the person.
+SLICE_CHARS = 8192
 _WEB = ("http", "https")
 
 
@@ -74,17 +76,25 @@ class PlainView(QPlainTextEdit):
         self.setLineWrapMode(mode.WidgetWidth if wrap else mode.NoWrap)
         self.document().setDocumentMargin(2)
         self.document().documentLayout().documentSizeChanged.connect(self._fit)
-        self._shown = ""
+        self._text, self._shown = "", 0
 
     def show_text(self, text: str) -> None:
-        if text.startswith(self._shown):
-            cursor = QTextCursor(self.document())
-            cursor.movePosition(QTextCursor.MoveOperation.End)
-            cursor.insertText(text[len(self._shown) :])
-        else:
-            self.setPlainText(text)
-        self._shown = text
+        if not text.startswith(self._text[: self._shown]):
+            self.clear()
+            self._shown = 0
+        self._text = text
+        self._add_some()
+
+    def _add_some(self) -> None:
+        """Add some of what is not shown yet; the rest when the window has looked around."""
+        piece = self._text[self._shown : self._shown + SLICE_CHARS]
+        cursor = QTextCursor(self.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        cursor.insertText(piece)
+        self._shown += len(piece)
         self._fit()
+        if self._shown < len(self._text):
+            QTimer.singleShot(0, self, self._add_some)
 
     def _fit(self) -> None:
         lines = min(CODE_LINES, max(1, math.ceil(self.document().size().height())))
