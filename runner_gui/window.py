@@ -138,6 +138,7 @@ class MainWindow(QMainWindow):
         self.config_page.shelf_wanted.connect(self.models_page.refresh)
         self.models_page.shelf.changed.connect(self.config_page.take_shelf)
         language_changed.connect(self.retranslate)
+        self.train_page.stepper.link_activated.connect(self._open_set_up)
         self.rail.page_chosen.connect(self.show_page)
 
     def _add_shortcuts(self) -> None:
@@ -145,14 +146,27 @@ class MainWindow(QMainWindow):
         for number, name in enumerate(PAGES[:MAX_NUMBER], 1):
             shortcut = QShortcut(QKeySequence(f"Ctrl+{number}"), self)
             shortcut.activated.connect(lambda chosen=name: self.show_page(chosen))
-        for keys, action in {
-            "Ctrl+Return": page.press_primary,
-            "Ctrl+Enter": page.press_primary,
-            "Ctrl+.": page.ask_stop,
-            "Ctrl+L": self._show_log,
-            "F5": self.pipeline.refresh,
-        }.items():
-            QShortcut(QKeySequence(keys), self).activated.connect(action)
+        actions = {
+            "primary": lambda: self._ask_page("press_primary"),
+            "save": lambda: self._ask_page("save"),
+            "stop": self.train_page.ask_stop,
+            "log": self._show_log,
+            "recheck": self.pipeline.refresh,
+            "help": self.show_help,
+            "settings": lambda: self.show_page("settings"),
+            "messages": self.shell.open_messages,
+        }
+        add_shortcuts(self, actions)
+        self.key_tips = KeyTips(self)
+
+    def _ask_page(self, what: str) -> None:
+        """Have the page in front do something that it knows to do."""
+        if (act := getattr(self.pages.currentWidget(), what, None)) is not None:
+            act()
+
+    def _open_set_up(self, node_id: str) -> None:
+        self.show_page("environment")
+        self.environment_page.show_node(node_id)
 
     def show_page(self, name: str) -> None:
         """Bring a page to the front."""

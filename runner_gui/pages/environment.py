@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 from runner_gui.i18n import language, language_changed, tr
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.setup_follower import LAST_STEP
+from runner_gui.services.step_views import NODES
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, Notice
 from runner_gui.widgets.consent_dialog import ConsentDialog, total_costs
@@ -131,6 +132,13 @@ class EnvironmentPage(QWidget):
         self._pages.setCurrentIndex(TABS.index(name))
         if name == "terminal":
             self.shell.entry.setFocus()
+
+    def show_node(self, node_id: str) -> None:
+        """Show the step in which a node of the stepper stands: what is missing of it, else its first."""
+        members = NODES[node_id]
+        missing = (step for step in members if not self.setup.statuses[step].fulfilled)
+        self.set_tab("steps")
+        self.list.choose(next(missing, members[0]))
 
     def press_primary(self) -> None:
         """Make everything that is missing, or end what is being made."""

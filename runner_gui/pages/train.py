@@ -26,6 +26,7 @@ from runner_gui.services.data_report import DataReporter
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.place import originals
 from runner_gui.services.run_queue import RunQueue
+from runner_gui.services.step_views import SET_UP_NODES
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, Notice
 from runner_gui.widgets.dialogs import Question, stop_dialog
@@ -62,7 +63,7 @@ class TrainPage(QWidget):
         self.form_state = FormState(preset_values(settings.preset, self._demo), self)
         self._fill_form(settings.last_params)
         self._action = Action("train")
-        self.stepper, self.banner = Stepper(), Banner()
+        self.stepper, self.banner = Stepper(links=SET_UP_NODES), Banner()
         self.panel = FormPanel(self.form_state, self._suggestions, advanced=settings.advanced_form)
         self.form, self.primary = self.panel.form, self.panel.primary
         self.room = TrainRoom()

@@ -18,6 +18,7 @@ NODES: dict[str, tuple[str, ...]] = {
     "merge": ("merge",),
     "use": ("use",),
 }
+SET_UP_NODES = ("wsl", "environment")
 # Of several steps, the first of these states that any is in is the node's.
 _LOUDEST = (
     State.FAILED,
@@ -85,7 +86,7 @@ def nodes(views: Mapping[str, StepView]) -> list[StepView]:
 
 def set_up_facts(found: Sequence[StepView]) -> tuple[bool, str | None]:
     """Whether set-up is still to be done, and the catalogue key of what only the person can change."""
-    members = [member for view in found if view.id in ("wsl", "environment") for member in view.members]
+    members = [member for view in found if view.id in SET_UP_NODES for member in view.members]
     waiting = next((m for m in members if m.problem is not None and State(m.state) in WAITS_FOR_PERSON), None)
     if waiting is not None and waiting.problem is not None:
         return True, f"{sentence_key(waiting.problem)}.title"

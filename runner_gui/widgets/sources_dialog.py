@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QLabel, QLineEdit, QWidget
 
 from runner_gui.i18n import tr
@@ -56,7 +56,6 @@ class SourcesDialog(Sheet):
 
     def _add_field(self, name: str, value: str) -> None:
         caption, entry, note = label(), QLineEdit(value), label("red", wrap=True)
-        entry.setClearButtonEnabled(True)
         caption.setBuddy(entry)
         entry.textEdited.connect(lambda _: self._forget(name))
         self.entries[name], self.notes[name], self._captions[name] = entry, note, caption
@@ -103,15 +102,14 @@ class SourcesDialog(Sheet):
         for name, note in self.notes.items():
             code = self._wrong.get(name)
             if code is not None:
-                words = problem_text(code)
-                note.setText(f"{words.title} {words.why}".strip())
+                note.setText(problem_text(code).why)
             note.setVisible(code is not None)
             self.entries[name].setEnabled(not self._testing)
         possible = all(code.id != "address_odd" for code in self._wrong.values())
         self.anyway.setVisible(bool(self._wrong) and possible)
         self.use.setEnabled(not self._testing)
         self.use.setText(tr("sources.testing" if self._testing else "sources.use"))
-        self.fit()
+        QTimer.singleShot(0, self, self.fit)  # once what was hidden has given up its room
 
     def retranslate(self) -> None:
         super().retranslate()

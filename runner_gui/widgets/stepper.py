@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
 from runner_gui.i18n import language_changed, tr
@@ -39,8 +40,16 @@ class StepItem:
 
 
 class _Node(QWidget):
-    def __init__(self, parent: QWidget | None = None) -> None:
+    """One step. Signals: activated(): a link was clicked, or Enter or the space bar pressed on it."""
+
+    activated = Signal()
+
+    def __init__(self, parent: QWidget | None = None, *, links: bool = False) -> None:
         super().__init__(parent)
+        self._links = links
+        if links:
+            self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.icon = IconLabel("ring", "muted")
         self.name = label("step_name")
         self.detail = label("caption")
@@ -65,12 +74,46 @@ class _Node(QWidget):
             widget.setToolTip(words)
         self.setAccessibleName(words)
 
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        super().mouseReleaseEvent(event)
+        if self._links and self.rect().contains(event.position().toPoint()):
+            self.activated.emit()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if self._links and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
+            self.activated.emit()
+        else:
+            super().keyPressEvent(event)
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        self._underline(True)
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        self._underline(False)
+
+    def _underline(self, on: bool) -> None:
+        font = self.name.font()
+        font.setUnderline(on)
+        self.name.setFont(font)
+
 
 class Stepper(QFrame):
-    """The row of steps. A run of steps that are not needed here is drawn as one."""
+    """The row of steps. A run of steps that are not needed here is drawn as one.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    Args:
+        links: ids of the steps that lead to where more is told of them.
+
+    Signals:
+        link_activated(str): the person wants to know more of this step.
+    """
+
+    link_activated = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None, *, links: Sequence[str] = ()) -> None:
         super().__init__(parent)
+        self._links = frozenset(links)
         self.setObjectName("card")
         self.setFixedHeight(44)
         self._items: list[StepItem] = []
@@ -116,8 +159,9 @@ class Stepper(QFrame):
                 self._box.addWidget(self._skipped)
                 self._skipped.show()
             else:
-                self.nodes[item.id] = _Node()
-                self._box.addWidget(self.nodes[item.id])
+                node = self.nodes[item.id] = _Node(links=item.id in self._links)
+                node.activated.connect(lambda step_id=item.id: self.link_activated.emit(step_id))
+                self._box.addWidget(node)
 
     @staticmethod
     def _line() -> QFrame:

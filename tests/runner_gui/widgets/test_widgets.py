@@ -100,6 +100,19 @@ def test_steps_that_are_not_needed_are_one_small_text(qtbot: QtBot) -> None:
     assert stepper.nodes["convert"].name.text() == "转换数据"
 
 
+def test_a_step_that_leads_somewhere_is_clicked_or_chosen_by_keys(qtbot: QtBot) -> None:
+    stepper = Stepper(links=("wsl",))
+    qtbot.addWidget(stepper)
+    stepper.show_steps([StepItem(name, f"step.{name}.name", "missing") for name in ("convert", "wsl")])
+    stepper.show()
+    told: list[str] = []
+    stepper.link_activated.connect(told.append)
+    for node in stepper.nodes.values():
+        qtbot.mouseClick(node, Qt.MouseButton.LeftButton)
+        qtbot.keyClick(node, Qt.Key.Key_Return)
+    assert told == ["wsl", "wsl"]
+
+
 def rows() -> list[TableRow]:
     return [
         TableRow(
