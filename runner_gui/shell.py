@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, QObject
 from PySide6.QtWidgets import QMainWindow
@@ -12,6 +12,7 @@ from runner_gui.model.settings import Settings
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.services.system_monitor import SystemMonitor
 from runner_gui.widgets.banner import BannerAction, Notice
+from runner_gui.widgets.help_window import HelpWindow
 from runner_gui.widgets.notifications import MessageList, Notifications, Toast
 from runner_gui.widgets.status_strip import HEIGHT, StatusStrip
 from runner_gui.widgets.tray import Tray
@@ -24,16 +25,24 @@ class Shell(QObject):
     """Made before the pages are laid out; `strip` is the window's to place.
 
     Args:
+        pages: the names of the window's pages.
         show_work: brings the page of what is under way to the front.
     """
 
     def __init__(
-        self, window: QMainWindow, pipeline: Pipeline, settings: Settings, show_work: Callable[[], None]
+        self,
+        window: QMainWindow,
+        pipeline: Pipeline,
+        settings: Settings,
+        pages: Sequence[str],
+        show_work: Callable[[], None],
     ) -> None:
         super().__init__(window)
-        self._window, self._pipeline, self._settings, self._show_work = window, pipeline, settings, show_work
+        self._window, self._pipeline, self._settings = window, pipeline, settings
+        self._pages, self._show_work = pages, show_work
         self.strip, self.monitor, self.tray = StatusStrip(), SystemMonitor(self), Tray(window)
         self.notifications = Notifications(self)
+        self._help: HelpWindow | None = None
         self.toast, self.list = Toast(window, HEIGHT), MessageList(self.notifications, window)
         self.monitor.read.connect(self.strip.show_reading)
         self.strip.work_pressed.connect(show_work)
@@ -58,6 +67,12 @@ class Shell(QObject):
         self._window.raise_()
         self._window.activateWindow()
 
+    def show_help(self, page: str) -> None:
+        """Open the manual at the chapter of a page."""
+        if self._help is None:
+            self._help = HelpWindow(self._pages, self._window)
+        self._help.open_chapter(page)
+
     def open_messages(self) -> None:
         """Open the list of messages above its button."""
         corner = self.strip.rect().topRight()
@@ -67,6 +82,8 @@ class Shell(QObject):
         self.monitor.stop()
         self.tray.hide()
         self.list.close()
+        if self._help is not None:
+            self._help.close()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         # What nobody sees need not be measured.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QByteArray, QTimer
@@ -22,6 +23,7 @@ from runner_gui.pages.about import AboutPage
 from runner_gui.pages.config import ConfigPage
 from runner_gui.pages.downloads import DownloadsPage
 from runner_gui.pages.environment import EnvironmentPage
+from runner_gui.pages.home import HomePage
 from runner_gui.pages.models import ModelsPage
 from runner_gui.pages.runs import RunsPage
 from runner_gui.pages.settings import SettingsPage
@@ -31,15 +33,19 @@ from runner_gui.services.configurations import ConfigurationKeeper
 from runner_gui.services.downloads import Downloads
 from runner_gui.services.pipeline import Pipeline
 from runner_gui.shell import Shell
-from runner_gui.widgets.banner import Notice
+from runner_gui.shortcuts import add_shortcuts
+from runner_gui.widgets.banner import BannerAction, Notice
 from runner_gui.widgets.controls import row
 from runner_gui.widgets.dialogs import Question, close_dialog
+from runner_gui.widgets.guide import Guide
+from runner_gui.widgets.key_tips import KeyTips
 from runner_gui.widgets.nav_rail import NavRail
 from trainer.contract.errors import AppError
 from trainer.contract.run_folder import RunFolder
 
 LOG = logging.getLogger(__name__)
 PAGES = (
+    "home",
     "train",
     "runs",
     "models",
@@ -66,7 +72,8 @@ class MainWindow(QMainWindow):
         workspace.use_models_folder(settings.models_folder)
         self.pipeline = Pipeline(workspace, settings, self)
         self.train_page = TrainPage(workspace, settings, self.pipeline)
-        self.runs_page = RunsPage(RunStore(workspace.runs, self.pipeline.place.is_held))
+        self.runs_store = RunStore(workspace.runs, self.pipeline.place.is_held)
+        self.runs_page = RunsPage(self.runs_store)
         self.models_page = ModelsPage(workspace, settings.interpreter)
         self.downloads = Downloads(workspace, self)
         self.downloads_page = DownloadsPage(workspace, self.downloads)
@@ -80,6 +87,7 @@ class MainWindow(QMainWindow):
         self.settings_page, self.about_page = SettingsPage(workspace, settings), AboutPage()
         self._closing = self._loaded = False
         self._close_question: Question | None = None
+        self._guide: Guide | None = None
         self._save_timer = QTimer(self)
         self._save_timer.setSingleShot(True)
         self._save_timer.setInterval(SAVE_AFTER_MS)
@@ -87,7 +95,15 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(QIcon(str(assets_folder() / "icons" / "app.svg")))
         self.setMinimumSize(1024, 700)
         self.resize(1280, 800)
-        self.shell = Shell(self, self.pipeline, settings, lambda: self.show_page("train"))
+        self.shell = Shell(self, self.pipeline, settings, PAGES, lambda: self.show_page("train"))
+        self.home_page = HomePage(
+            workspace,
+            self.runs_store,
+            self.pipeline,
+            self.downloads,
+            self.servers,
+            self.shell.notifications,
+        )
         self._lay_out()
         self._connect()
         self._add_shortcuts()
@@ -122,15 +138,22 @@ class MainWindow(QMainWindow):
         self.train_page.runs.training_changed.connect(lambda _: self.retranslate())
         self.pipeline.run_ended.connect(self._on_run_ended)
         self.train_page.restart_requested.connect(self.environment_page.ask_restart)
+        self.train_page.stepper.link_activated.connect(self._open_set_up)
         self.pipeline.busy_changed.connect(lambda _: self._save_timer.start())  # keeps what was asked for
         for page in (self.runs_page, self.models_page):
             self.pipeline.busy_changed.connect(page.set_busy)
         self.runs_page.open_requested.connect(self._open_run)
         self.runs_page.resume_requested.connect(self._resume_run)
         self.runs_page.clone_requested.connect(self._clone_run)
-        for page in (self.models_page, self.downloads_page):
+        for page in (self.models_page, self.downloads_page, self.home_page):
             page.train_requested.connect(lambda path: self._clone_run({"base_model": str(path)}))
-        self.downloads.finished.connect(lambda _: self.models_page.refresh())
+        self.downloads.finished.connect(self._on_downloaded)
+        home = self.home_page
+        home.page_requested.connect(self.show_page)
+        home.run_requested.connect(self._open_run)
+        home.chat_requested.connect(self.open_chat)
+        home.sample_requested.connect(self.try_sample)
+        home.help_requested.connect(self.shell.show_help)
         self.models_page.continue_requested.connect(self._continue_from)
         self.models_page.chat_requested.connect(lambda path: self.open_chat(ServeOptions(path)))
         self.train_page.flow.chat_requested.connect(self._use)
@@ -138,11 +161,9 @@ class MainWindow(QMainWindow):
         self.config_page.shelf_wanted.connect(self.models_page.refresh)
         self.models_page.shelf.changed.connect(self.config_page.take_shelf)
         language_changed.connect(self.retranslate)
-        self.train_page.stepper.link_activated.connect(self._open_set_up)
         self.rail.page_chosen.connect(self.show_page)
 
     def _add_shortcuts(self) -> None:
-        page = self.train_page
         for number, name in enumerate(PAGES[:MAX_NUMBER], 1):
             shortcut = QShortcut(QKeySequence(f"Ctrl+{number}"), self)
             shortcut.activated.connect(lambda chosen=name: self.show_page(chosen))
@@ -174,6 +195,10 @@ class MainWindow(QMainWindow):
         self.pages.setCurrentIndex(PAGES.index(name))
         self.retranslate()
 
+    def show_help(self) -> None:
+        """Open the manual at the page in front."""
+        self.shell.show_help(PAGES[self.pages.currentIndex()])
+
     def open_chat(self, options: ServeOptions) -> None:
         """Load a model and show the page to talk to it."""
         self.show_page("chat")
@@ -183,6 +208,21 @@ class MainWindow(QMainWindow):
         """Talk to a model; a merged one gets a configuration of its own, which runs it."""
         merged = options.adapter is None
         self.open_chat(self.configurations.use(options.model) if merged else options)
+
+    def try_sample(self) -> None:
+        """Train on the bundled model and data, as they come."""
+        page = self.train_page
+        self.show_page("train")
+        if not self.pipeline.is_busy:
+            page.take_params({})
+            page.form_state.load(self.workspace.demo_params())
+            page.press_primary()
+
+    def _on_downloaded(self, path: Path) -> None:
+        self.models_page.refresh()
+        if self.pages.currentWidget() is not self.downloads_page:
+            show = BannerAction("home.open", lambda: self.show_page("models"), main=True)
+            self.shell.tell(Notice("success", "download_ended", {"name": path.name}, actions=(show,)))
 
     def save_settings(self) -> None:
         """Remember the form, the choices and the window's place."""
@@ -201,8 +241,27 @@ class MainWindow(QMainWindow):
         super().showEvent(event)
         if not self._loaded:
             self._loaded = True
-            QTimer.singleShot(0, self, self.train_page.load)
+            QTimer.singleShot(0, self, self._load)
             QTimer.singleShot(0, self, self.downloads.load)
+
+    def _load(self) -> None:
+        self.train_page.load()
+        if not self.settings.guide_seen:
+            self.show_guide()
+
+    def show_guide(self) -> None:
+        """Lead through the first run, from its first step."""
+        self.show_page("train")
+        if self._guide is None:
+            form, panel = self.train_page.form, self.train_page.panel
+            rows = [lambda name=name: form.rows[name] for name in ("base_model", "data")]
+            self._guide = Guide(self, (*rows, lambda: panel.primary, lambda: self.nav["chat"]))
+            self._guide.finished.connect(self._on_guide_finished)
+        self._guide.go(0)
+
+    def _on_guide_finished(self) -> None:
+        self.settings.guide_seen = True
+        self._save_timer.start()
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self.pipeline.is_training and not self._closing:
@@ -251,6 +310,7 @@ class MainWindow(QMainWindow):
         self.runs_page.close_files()
         self.models_page.close_files()
         self.downloads.close()
+        self.home_page.close_files()
         self.environment_page.close_shell()
         self.pipeline.close()
 

@@ -34,6 +34,7 @@ class Settings(BaseModel):
     recent_models: list[str] = Field(default_factory=list)
     interpreter: str = ""
     notifications: bool = True
+    guide_seen: bool = False
     models_folder: str = ""
     asked_for: Literal["", "train", "set_up"] = ""
 

@@ -142,6 +142,10 @@ class TrainPage(QWidget):
             self.pipeline.set_up()
         self.banner.show_notice(Notice("info", "after_restart"))
 
+    def save(self) -> None:
+        """Keep the parameters in a file."""
+        self.params.ask_save()
+
     def show_log(self) -> None:
         """Bring the log to the front."""
         self.room.show_log()

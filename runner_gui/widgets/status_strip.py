@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QSizePolicy, QWidget
 
 from runner_gui.i18n import language_changed, tr
 from runner_gui.services.system_monitor import Reading
@@ -32,6 +32,7 @@ class StatusStrip(QFrame):
         self.setFixedHeight(HEIGHT)
         self.device = ElidedLabel()
         self.device.setObjectName("caption")
+        self.device.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.device.setFixedWidth(_DEVICE_WIDTH)
         self.names: dict[str, QLabel] = {name: label("caption") for name in METERS}
         self.values: dict[str, QLabel] = {name: label("caption") for name in METERS}
