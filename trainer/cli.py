@@ -15,6 +15,7 @@ from trainer.commands import (
     estimate,
     evaluate,
     export_adapter,
+    export_model,
     generate,
     inspect,
     merge,
@@ -26,7 +27,8 @@ from trainer.commands.output import EXIT_BAD_INPUT, EXIT_FAILED, missing_package
 from trainer.contract.errors import AppError, InputError
 
 COMMANDS = (
-    inspect, models, convert, data, estimate, train, evaluate, merge, export_adapter, generate, serve, doctor,
+    inspect, models, convert, data, estimate, train, evaluate, merge, export_adapter, export_model,
+    generate, serve, doctor,
 )  # fmt: skip
 
 
@@ -39,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line; the flags of `train` come from the parameter table."""
     top = _Parser(prog="rwkv-trainer", description="Train, merge and try RWKV LoRA adapters.")
     top.add_argument("--version", action="version", version=__version__)
+    # What DeepSpeed's launcher adds to a command; the environment says the same.
+    top.add_argument("--local_rank", help=argparse.SUPPRESS)
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(subparsers)

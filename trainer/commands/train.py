@@ -64,8 +64,6 @@ def add_parser(subparsers: Any) -> None:
         add_flag(parser, param)
     for name in DEAD_SWITCHES:
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, default=argparse.SUPPRESS)
-    # What DeepSpeed's launcher adds to a command; the environment says the same.
-    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
 

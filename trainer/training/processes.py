@@ -8,9 +8,13 @@ known before that is imported.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import psutil
 
 from trainer.contract.errors import AppError, InputError, Problem
 from trainer.contract.params import TrainParams
@@ -64,6 +68,22 @@ def check_processes(params: TrainParams) -> None:
         )
 
 
+def find_interface() -> None:
+    """Have Gloo speak over the network interface that leads to the first machine.
+
+    By itself it takes the one that the machine's own name stands for, and that is often the loopback.
+    """
+    main = os.environ.get("MASTER_ADDR")
+    if main is None or "GLOO_SOCKET_IFNAME" in os.environ:
+        return
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((main, 1))  # sends nothing
+        own = probe.getsockname()[0]
+        for name, addresses in psutil.net_if_addrs().items():
+            if own in (address.address for address in addresses):
+                os.environ["GLOO_SOCKET_IFNAME"] = name
+
+
 def shares_of_data(params: TrainParams) -> tuple[Problem, ...]:
     """What several devices do to the data, in words; nothing where there is one."""
     world = world_size(params)
@@ -105,7 +125,7 @@ class Others:
         for number, child in enumerate(self._children(), 1):
             if status := child.poll():
                 how = f"signal {-status}" if status < 0 else f"status {status}"
-                return AppError("process_lost", what=f"process {number}, {how}")
+                return AppError("process_lost", what=f"rank {number}, {how}")
         return None
 
     def _watch(self) -> None:

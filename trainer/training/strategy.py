@@ -14,7 +14,7 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 from trainer.contract.params import TrainParams
 from trainer.training.device import Device
 from trainer.training.module import TrainModule
-from trainer.training.processes import started_outside, world_size
+from trainer.training.processes import find_interface, started_outside, world_size
 from trainer.training.zero import ZeroUpdate, divide, stage
 
 # Longer than any process makes another wait: for a save, an evaluation, a conversion.
@@ -74,6 +74,8 @@ def make_strategy(params: TrainParams, device: Device) -> Strategy:
     """One device needs no process group, unless ZeRO is asked for."""
     if world_size(params) == 1 and params.strategy == "auto":
         return SingleDeviceStrategy(device=torch.device(device.kind, 0) if device.kind == "cuda" else "cpu")
+    if params.num_nodes > 1:
+        find_interface()
     options: dict[str, Any] = {
         "process_group_backend": "nccl" if device.kind == "cuda" else "gloo",
         # What both launchers set; Lightning alone takes only the one for a launcher's.
