@@ -15,6 +15,7 @@ from trainer.commands import (
     estimate,
     evaluate,
     export_adapter,
+    export_model,
     generate,
     inspect,
     merge,
@@ -26,7 +27,8 @@ from trainer.commands.output import EXIT_BAD_INPUT, EXIT_FAILED, missing_package
 from trainer.contract.errors import AppError, InputError
 
 COMMANDS = (
-    inspect, models, convert, data, estimate, train, evaluate, merge, export_adapter, generate, serve, doctor,
+    inspect, models, convert, data, estimate, train, evaluate, merge, export_adapter, export_model,
+    generate, serve, doctor,
 )  # fmt: skip
 
 

@@ -105,9 +105,10 @@ class _Job:
     @property
     def only_adapter(self) -> AdapterFile | None:
         """The adapter, where base and adapter as they are make the merged model."""
-        (part, *others) = self.parts
-        whole = not others and part.strength == 1.0 and part.layers is None
-        return part.adapter if whole else None
+        if len(self.parts) != 1:
+            return None
+        (part,) = self.parts
+        return part.adapter if part.strength == 1.0 and part.layers is None else None
 
 
 def merge(
@@ -127,7 +128,8 @@ def merge(
     """Write the merged model as a new file; it appears whole and checked, or not at all.
 
     Args:
-        base: .pth or .safetensors. adapters: one of any tool's, or several with how each is added.
+        base: .pth or .safetensors. adapters: one of any tool's, or several with how each is added; none
+            writes the base in another format.
         output: must not exist; its name says .pth, .safetensors or .gguf.
         alpha: as in `Addition`, for a single adapter.
         layers: change these blocks only, and nothing beside them.
@@ -215,7 +217,7 @@ def _compare(job: _Job, path: Path, tick: _Ticker) -> LogitsCheck | Problem:
     if path.suffix == ".gguf":
         return Problem("merge_verify_skipped", {"reason": "GGUF"})
     adapter = job.only_adapter
-    alpha = job.parts[0].alpha
+    alpha = job.parts[0].alpha if job.parts else None
     return compare_logits(
         path, job.merged.base.path, adapter, job.spec, alpha, job.merged.quant, tick.check_stop
     )

@@ -96,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
     """Merge, with progress; exit status 3 if stopped, which leaves nothing behind."""
     strengths, alphas = _for_each(args, "strength", 1.0), _for_each(args, "alpha", None)
     output = open_output()
-    stop = _StopSignals()
-    reports = _Reports(EventWriter(None, output.feed))
+    stop = StopSignals()
+    reports = TellingReports(EventWriter(None, output.feed))
     from trainer.adapters.merge import Addition, MergeStoppedError, merge
 
     additions = [
@@ -148,7 +148,7 @@ def summary(report: MergeReport) -> str:
     return "\n".join(lines)
 
 
-class _Reports:
+class TellingReports:
     """Turns the merge's calls into events, a phase once and progress a few times a second."""
 
     def __init__(self, events: EventWriter) -> None:
@@ -169,7 +169,7 @@ class _Reports:
         self._events.write("warning", code=problem.code, args=dict(problem.args))
 
 
-class _StopSignals:
+class StopSignals:
     """Turns Ctrl+C or SIGTERM into a request to stop in good order."""
 
     def __init__(self) -> None:
