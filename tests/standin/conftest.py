@@ -58,7 +58,7 @@ class Computer:
         """Run wsl.exe to its end."""
         return subprocess.run(
             [HERE / "wsl", *arguments], env={**self.env, **(env or {})}, input=stdin, capture_output=True,
-            timeout=120, check=False,
+            timeout=600, check=False,  # removing a distribution takes a while on a slow disk
         )  # fmt: skip
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:

@@ -1,4 +1,9 @@
-"""A store of Debian root file systems: made once by debootstrap, kept outside of the checkout."""
+"""A store of Debian root file systems: made once by debootstrap, kept outside of the checkout.
+
+rootfs.py             makes what is missing and prints the file
+rootfs.py --store     prints the folder
+rootfs.py --missing   prints what a real distribution cannot be tried for here and now, and ends with 1; or 0
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ from pathlib import Path
 import platformdirs
 
 SUITE = "bookworm"
+PIP = (sys.executable, "-m", "pip")
 PACKAGES = ("ca-certificates", "gcc", "libc6-dev", "python3", "python3-dev", "python3-venv")
 
 
@@ -24,14 +30,37 @@ def store() -> Path:
     )
 
 
+def image() -> Path:
+    """The file, whether it was made or not."""
+    key = hashlib.sha256(" ".join((SUITE, *PACKAGES)).encode()).hexdigest()[:12]
+    return store() / f"{SUITE}-{key}.tar.gz"
+
+
+def missing() -> str:
+    """Return what is not there for a distribution with a trainer in it, or nothing."""
+    if os.getuid():
+        return "not root"
+    if not image().exists():
+        return "no root file system was made yet: scripts/test-wsl"
+    with tempfile.TemporaryDirectory() as folder:
+        for lacking, command in {
+            "no namespaces": ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "true"],
+            # A small package stands for all of them.
+            "no package index": [*PIP, "download", "--no-deps", "--no-cache-dir", "--dest", folder, "six"],
+        }.items():
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            if done.returncode:
+                return lacking
+    return ""
+
+
 def debian() -> Path:
     """Return a Debian root file system as a .tar.gz, made now where the store has none.
 
     Raises:
         CalledProcessError, FileNotFoundError: root, debootstrap or packages are missing.
     """
-    key = hashlib.sha256(" ".join((SUITE, *PACKAGES)).encode()).hexdigest()[:12]
-    path = store() / f"{SUITE}-{key}.tar.gz"
+    path = image()
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,9 +90,7 @@ def _mirror() -> list[str]:
 
 def pip_binds() -> list[str]:
     """Return what pip inside needs of this machine: its configuration, its certificates, local wheels."""
-    told = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    ).stdout
+    told = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True, check=False).stdout
     named = re.findall(r"(?:file://)?(/[^\s'\",]+)", told)
     # An index in a folder points to files beside itself.
     named = [str(Path(path).parent) if Path(path).name == "simple" else path for path in named]
@@ -78,4 +105,7 @@ def pip_binds() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{debian()}\n")
+    asked = sys.argv[1] if sys.argv[1:] else ""
+    told = {"--store": store, "--missing": missing}.get(asked, debian)()
+    sys.stdout.write(f"{told}\n")
+    sys.exit(bool(told) if asked == "--missing" else 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -189,3 +191,14 @@ def host() -> FakeHost:
 def fakes() -> ModuleType:
     """This module: test files, having no package, cannot import it."""
     return sys.modules[__name__]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """End with the table: scenario, outcome, code; only where it was asked for, since it is long."""
+    if not os.environ.get("RUNNER_SCENARIO_TABLE"):
+        return
+    rows = [dict(report.user_properties) for report in terminalreporter.getreports("passed")]
+    rows = sorted({(r["scenario"], r["outcome"], r["code"]) for r in rows if "scenario" in r})
+    terminalreporter.section("computers and how set-up ends there")
+    for scenario, outcome, code in rows:
+        terminalreporter.write_line(f"{scenario:<56} | {outcome:<12} | {code}")

@@ -10,7 +10,8 @@ The file that `RUNNER_WINDOWS_FACTS` names holds `facts` (the fields of `Windows
 - `compressed`: Windows folders with the attribute that WSL's disk cannot live with;
 - `elevation`: what becomes of a request for administrator rights: `exit_code`, and `facts`, the fields that
   change when it is 0 or 3010; or `command`, a program that is run with the names of the actions instead;
-- `restart`: `facts`, the fields that change when Windows starts anew (`boot_id` changes by itself).
+- `restart`: `facts`, the fields that change when Windows starts anew (`boot_id` changes by itself);
+- `run_once`: written here: what Windows is to start at the next log-on.
 
 The file is read at each question, so whoever plays Windows may rewrite it at any time.
 """
@@ -175,7 +176,6 @@ class ScriptedWindows:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.run_once: list[tuple[str, ...]] = []
         self.awake = False
 
     def snapshot(self) -> WindowsSnapshot:
@@ -234,8 +234,15 @@ class ScriptedWindows:
         return code
 
     def resume_after_restart(self, argv: Sequence[str]) -> None:
-        """Remember it, for a test to look at."""
-        self.run_once.append(tuple(argv))
+        """Write it down, in place of what was written before, as in the registry."""
+        script = self._read()
+        script["run_once"] = list(argv)
+        write_whole(self._path, json.dumps(script, ensure_ascii=False, indent=1))
+
+    @property
+    def run_once(self) -> list[tuple[str, ...]]:
+        """What is to be started at the next log-on: one command or none."""
+        return [tuple(argv) for argv in [self._read().get("run_once")] if argv]
 
     def restart(self) -> None:
         """Let the system change as the script says, and start anew."""

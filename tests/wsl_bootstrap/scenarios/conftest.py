@@ -8,7 +8,6 @@ end.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -362,14 +361,3 @@ def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 def messages() -> dict[str, dict[str, str]]:
     """What wsl.exe says here, by language."""
     return MESSAGES
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """End with the table: scenario, outcome, code; only where it was asked for, since it is long."""
-    if not os.environ.get("RUNNER_SCENARIO_TABLE"):
-        return
-    rows = [dict(report.user_properties) for report in terminalreporter.getreports("passed")]
-    rows = sorted({(r["scenario"], r["outcome"], r["code"]) for r in rows if "scenario" in r})
-    terminalreporter.section("computers and how set-up ends there")
-    for scenario, outcome, code in rows:
-        terminalreporter.write_line(f"{scenario:<56} | {outcome:<12} | {code}")
