@@ -1,8 +1,9 @@
-"""Prints, as one JSON line, which Python package indexes pip reaches from the interpreter that runs this.
+"""Prints, as one JSON line, which mirrors pip reaches from the interpreter that runs this, and apt would.
 
 Run by its text (`python -c`) in a Linux that need not have this project, nor pip: an interpreter carries a
 copy of it for making environments. pip itself is asked, so its own settings and default count.
-Arguments: a JSON object of names and addresses (null: pip's default), and a proxy or nothing.
+Arguments: a JSON object of names and addresses of Python package indexes (null: pip's default), a proxy or
+nothing, and a JSON object of names and servers for apt, of those mirrors that have one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from importlib import util
 from pathlib import Path
+from urllib import request
 
 _TIMEOUT_S = 5
 
@@ -53,5 +55,28 @@ def reach(indexes: dict[str, str | None], proxy: str) -> dict[str, str] | None:
     return answers
 
 
+def silent_for_apt(server: str, proxy: str) -> str:
+    """Return what went wrong when this system's packages were looked for at a server, or nothing."""
+    told = Path("/etc/os-release").read_text("utf-8") if Path("/etc/os-release").is_file() else ""
+    system = "debian" if "ID=debian" in told.splitlines() else "ubuntu"
+    opener = request.build_opener(request.ProxyHandler({"http": proxy, "https": proxy} if proxy else None))
+    try:
+        with opener.open(f"{server.rstrip('/')}/{system}/dists/", timeout=_TIMEOUT_S):
+            return ""
+    except OSError as problem:
+        return f"apt: {problem}"
+
+
+def main(indexes: dict[str, str | None], proxy: str, servers: dict[str, str]) -> dict[str, str] | None:
+    """Return for each mirror what stands in its way, or nothing; None when nothing can be asked."""
+    answers = reach(indexes, proxy)
+    for name, server in servers.items() if answers else ():
+        if answers and not answers[name]:
+            answers[name] = silent_for_apt(server, proxy)
+    return answers
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(reach(json.loads(sys.argv[1]), sys.argv[2])) + "\n")
+    indexes_given, proxy_given, servers_given = sys.argv[1:]
+    found = main(json.loads(indexes_given), proxy_given, json.loads(servers_given))
+    sys.stdout.write(json.dumps(found) + "\n")

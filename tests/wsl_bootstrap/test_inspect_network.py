@@ -19,7 +19,7 @@ class Index(BaseHTTPRequestHandler):
     """A package index with one version of pip."""
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/simple/pip/" else 404)
+        self.send_response(200 if self.path in ("/simple/pip/", "/debian/dists/", "/ubuntu/dists/") else 404)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
         self.wfile.write(b'<a href="/pip-99.0-py3-none-any.whl">pip-99.0-py3-none-any.whl</a>')
@@ -39,11 +39,13 @@ def url() -> Iterator[str]:
 
 
 def test_each_index_is_asked(url: str) -> None:
+    closed = "http://127.0.0.1:9"
     asked = json.dumps(
-        {"here": url, "gone": url.replace("simple", "gone"), "closed": "http://127.0.0.1:9/simple"}
+        {"here": url, "gone": url.replace("simple", "gone"), "closed": f"{closed}/simple", "no apt": url}
     )
+    servers = json.dumps({"here": url.removesuffix("/simple"), "no apt": closed})
     done = subprocess.run(
-        [sys.executable, "-c", Path(inspect_network.__file__).read_text("utf-8"), asked, ""],
+        [sys.executable, "-c", Path(inspect_network.__file__).read_text("utf-8"), asked, "", servers],
         capture_output=True,
         text=True,
         timeout=60,
@@ -53,6 +55,7 @@ def test_each_index_is_asked(url: str) -> None:
     assert answers["here"] == ""
     assert answers["gone"]
     assert answers["closed"]
+    assert answers["no apt"].startswith("apt: ")
 
 
 def test_without_pip_nothing_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:

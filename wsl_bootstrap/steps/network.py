@@ -8,10 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from wsl_bootstrap.codes import make_code
+from wsl_bootstrap.distribution import is_own
 from wsl_bootstrap.environment import Environment, SetupOptions
 from wsl_bootstrap.hosts.base import CommandNotFoundError, CommandTimeoutError, Host
 from wsl_bootstrap.hosts.windows import WindowsHost
-from wsl_bootstrap.mirrors import MIRRORS
+from wsl_bootstrap.mirrors import MIRRORS, Mirror
 from wsl_bootstrap.step import Probe
 
 _SCRIPT = Path(__file__).parent.with_name("inspect_network.py")
@@ -22,7 +23,7 @@ _HAS_TORCH = 'for d in "$1"/lib/python3*/site-packages/torch; do [ -d "$d" ] && 
 
 @dataclass(frozen=True)
 class NetworkCheck:
-    """Asks pip inside for the chosen index, and for the others where that one is silent."""
+    """Asks inside for the chosen mirror, as pip and apt would, and for the others where it is silent."""
 
     environment: Environment
     options: SetupOptions = field(default_factory=SetupOptions)
@@ -36,13 +37,13 @@ class NetworkCheck:
         folder = self.environment.folder.as_posix()
         if host.run(["sh", "-c", _HAS_TORCH, "sh", folder], timeout_s=_SHORT_S).ok:
             return Probe.satisfied(code=make_code("network_not_asked"))
-        chosen, index = self.options.mirror, self.options.source.packages
-        answers = self._reach(host, {chosen: index})
+        chosen = self.options.mirror
+        answers = self._reach(host, {chosen: self.options.source})
         if answers is None:
             return Probe.satisfied(chosen, make_code("network_untested"))
         if not answers[chosen]:
             return Probe.satisfied(chosen)
-        others = {name: mirror.packages for name, mirror in MIRRORS.items() if name != chosen}
+        others = {name: mirror for name, mirror in MIRRORS.items() if name != chosen}
         reachable = [name for name, problem in (self._reach(host, others) or {}).items() if not problem]
         if reachable:
             code = make_code("mirror_unreachable", mirror=chosen, reachable=", ".join(reachable))
@@ -52,8 +53,11 @@ class NetworkCheck:
             code = make_code("network_unreachable", mirror=chosen, detail=answers[chosen])
         return Probe.blocked(code, chosen)
 
-    def _reach(self, host: WindowsHost, indexes: dict[str, str | None]) -> dict[str, str] | None:
-        arguments = [json.dumps(indexes), self.options.proxy or ""]
+    def _reach(self, host: WindowsHost, mirrors: dict[str, Mirror]) -> dict[str, str] | None:
+        indexes = {name: mirror.packages for name, mirror in mirrors.items()}
+        # Where apt looks is changed in a distribution of our own, never in the person's.
+        servers = {name: mirror.system for name, mirror in mirrors.items() if mirror.system and is_own(host)}
+        arguments = [json.dumps(indexes), self.options.proxy or "", json.dumps(servers)]
         try:
             done = host.run(
                 [self.environment.base_python, "-c", _SCRIPT.read_text("utf-8"), *arguments],
@@ -63,7 +67,7 @@ class NetworkCheck:
         except CommandNotFoundError:
             return None
         except CommandTimeoutError:
-            return dict.fromkeys(indexes, "time-out")
+            return dict.fromkeys(mirrors, "time-out")
         except (IndexError, ValueError):
             return None
 

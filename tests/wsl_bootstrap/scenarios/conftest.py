@@ -276,7 +276,7 @@ class World:
         needed = "venv" if command[0] == ENVIRONMENT.python else "python3"
         if needed not in self.made:
             return 127, b""
-        if "which Python package indexes" in command[2]:
+        if "which mirrors pip reaches" in command[2]:
             asked = json.loads(command[3])
             return 0, json.dumps(
                 {name: "" if name in self.indexes else "no route" for name in asked}
