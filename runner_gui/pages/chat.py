@@ -184,7 +184,7 @@ class ChatPage(QWidget):
             return known
         talk = Talk(conversation, self)
         talk.kept.connect(lambda: self._keep(talk))
-        talk.failed.connect(self._fail)
+        talk.failed.connect(self._on_failed)
         talk.answering_changed.connect(lambda _: self._show_state())
         talk.turns_changed.connect(self._show_state)
         self.talks[conversation.id] = talk
@@ -238,12 +238,13 @@ class ChatPage(QWidget):
 
     def _on_server(self) -> None:
         self._show_state()
-        server = self.picker.server
-        if server is not None and server.state == "failed" and server.problem is not None:
-            options = self.picker.options()
-            again = BannerAction("chat.load_again", lambda: options and self.picker.load(options))
-            notice = Notice("error", problem=server.problem, details=server.details, actions=(again,))
-            self.banner.show_notice(notice)
+        server, options = self.picker.server, self.picker.options()
+        if server is None or server.state != "failed" or options is None:
+            return
+        again = BannerAction("chat.load_again", lambda: self.picker.load(options))
+        self.banner.show_notice(
+            Notice("error", problem=server.problem, details=server.details, actions=(again,))
+        )
 
     def _on_loaded(self, found: Shelfful) -> None:
         self._show_list()
@@ -254,6 +255,10 @@ class ChatPage(QWidget):
             self.banner.show_notice(
                 Notice("warning", "chats_broken", {"count": count}, details=names, actions=(show,))
             )
+
+    def _on_failed(self, problem: AnyProblem, details: str) -> None:
+        self._fail(problem, details)
+        self._on_server()  # where the server itself has failed, it is what to do something about
 
     def _fail(self, problem: AnyProblem | Problem, details: str = "") -> None:
         self.banner.show_notice(Notice("error", problem=problem, details=details))

@@ -28,6 +28,7 @@ class ModelServers(QObject):
         super().__init__(parent)
         self._place = place
         self._servers: dict[ModelServer, ServeOptions] = {}
+        self._ending: list[ModelServer] = []
 
     def running(self) -> list[ModelServer]:
         """Those that serve or are loading, the oldest first."""
@@ -54,13 +55,21 @@ class ModelServers(QObject):
     def close(self, server: ModelServer) -> None:
         """Give a model up."""
         if self._servers.pop(server, None) is not None:
-            server.ended.connect(server.deleteLater)
+            self._ending.append(server)
+            server.ended.connect(lambda: self._on_ended(server))
             server.stop()
             self.changed.emit()
 
     def close_all(self) -> None:
         """Give all up and wait for their end: for when the window itself goes."""
-        servers, self._servers = list(self._servers), {}
+        servers, self._servers = [*self._servers, *self._ending], {}
+        for server in servers:
+            server.stop()  # all are told before any is waited for
         for server in servers:
             server.close()
         self.changed.emit()
+
+    def _on_ended(self, server: ModelServer) -> None:
+        if server in self._ending:
+            self._ending.remove(server)
+            server.deleteLater()
