@@ -7,11 +7,15 @@ from pathlib import Path
 
 from PySide6.QtCore import QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication, QShowEvent
-from PySide6.QtWidgets import QFileDialog, QLineEdit, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QLineEdit, QMenu, QProgressBar, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
+from runner_gui.model.catalogue import Offer
 from runner_gui.model.shelf import ShelfEntry
 from runner_gui.model.workspace import MODEL_SUFFIXES, Workspace
+from runner_gui.services.catalogue import CatalogueKeeper
+from runner_gui.services.model_export import ModelExport
+from runner_gui.services.place import Place
 from runner_gui.services.shelf import FileWork, Shelf
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
@@ -23,7 +27,9 @@ from runner_gui.widgets.side_panel import SidePanel
 from trainer.contract.errors import Problem
 from trainer.contract.files import disk_error
 
-ACTIONS = ("train", "continue", "chat", "show", "verify", "delete")
+ACTIONS = ("train", "continue", "chat", "export", "verify", "show", "delete")
+# What a model can be written as: suffix and element type, None for that of the model.
+FORMATS = ((".safetensors", None), (".pth", None), (".gguf", "fp16"), (".gguf", "q8_0"))
 
 
 class ModelsPage(QWidget):
@@ -38,13 +44,26 @@ class ModelsPage(QWidget):
     continue_requested = Signal(object)
     chat_requested = Signal(object)
 
-    def __init__(self, workspace: Workspace, interpreter: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        interpreter: str = "",
+        parent: QWidget | None = None,
+        *,
+        place: Place | None = None,
+        keeper: CatalogueKeeper | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setObjectName("page")
         self.setAcceptDrops(True)
         self._workspace = workspace
         self._busy = False
-        self.shelf, self.work = Shelf(interpreter, self), FileWork(self)
+        self._keeper = keeper
+        self.shelf, self.work, self.exporter = (
+            Shelf(interpreter, self),
+            FileWork(self),
+            ModelExport(place, self),
+        )
         self.heading, self.count = label("heading"), label("muted")
         self.search = QLineEdit()
         self.search.setClearButtonEnabled(True)
@@ -55,6 +74,8 @@ class ModelsPage(QWidget):
         self.progress, self.cancel = QProgressBar(), button("link")
         self.progress.setTextVisible(False)
         self.buttons = {name: button("danger" if name == "delete" else "") for name in ACTIONS}
+        self.formats = QMenu(self)
+        self.buttons["export"].setMenu(self.formats)
         self.question: Question | None = None
         self._lay_out()
         self._connect()
@@ -88,7 +109,7 @@ class ModelsPage(QWidget):
         self.table.opened.connect(self._open)
         self.add.clicked.connect(self._choose_files)
         self.folder.clicked.connect(lambda: _reveal(self._workspace.models))
-        self.cancel.clicked.connect(self.work.cancel)
+        self.cancel.clicked.connect(self._cancel)
         for name, do in {
             "train": lambda one: self.train_requested.emit(one.path),
             "continue": self.continue_requested.emit,
@@ -105,6 +126,10 @@ class ModelsPage(QWidget):
         self.work.idle.connect(lambda: self._show_progress(0, 0))
         self.work.hashed.connect(self._show_hash)
         self.work.copied.connect(self._on_copied)
+        self.exporter.progressed.connect(lambda done, total: self._show_progress(done, total or 0))
+        self.exporter.finished.connect(self._on_exported)
+        self.exporter.failed.connect(self._fail)
+        self.exporter.ended.connect(lambda: self._show_progress(0, 0))
         language_changed.connect(self.retranslate)
 
     # What is shown
@@ -127,6 +152,7 @@ class ModelsPage(QWidget):
         """End what is under way."""
         self.shelf.close()
         self.work.close()
+        self.exporter.close()
 
     def _take(self, entries: list[ShelfEntry]) -> None:
         if self.table.show_rows(entries):
@@ -150,6 +176,8 @@ class ModelsPage(QWidget):
             return
         self.buttons["train"].setVisible(one.is_model)
         self.buttons["chat"].setVisible(one.is_model)
+        self.buttons["export"].setVisible(one.is_model)
+        self.buttons["export"].setEnabled(not self.exporter.is_busy)
         self.buttons["continue"].setVisible(one.kind == "adapter")
         for name in ("train", "continue"):
             self.buttons[name].setEnabled(not self._busy)
@@ -167,6 +195,10 @@ class ModelsPage(QWidget):
         if one.rank is not None:
             facts["models.rank"] = fmt.whole(one.rank)
         facts["models.size"] = fmt.size(one.size_bytes)
+        offer = self._offer(one.path)
+        if self._keeper is not None and offer is not None and offer.size_bytes in (None, one.size_bytes):
+            family = self._keeper.catalogue.family(offer)
+            facts["models.source"] = tr("models.from_catalogue", family=family)
         if one.origin is not None:
             base, run, step = one.origin
             facts["models.origin_base"] = base or fmt.NONE
@@ -177,6 +209,10 @@ class ModelsPage(QWidget):
     def _is_ours(self, one: ShelfEntry) -> bool:
         """Whether it may be deleted here: the demo came with the app, checkpoints belong to their run."""
         return self._workspace.models in one.path.parents
+
+    def _offer(self, path: Path) -> Offer | None:
+        """What the catalogue says of a file of this name."""
+        return self._keeper.offer(path.name) if self._keeper is not None else None
 
     # What can be done
 
@@ -224,16 +260,49 @@ class ModelsPage(QWidget):
         self.banner.show_notice(Notice("success", "imported", {"name": path.name}))
         self.refresh()
 
+    def export(self, suffix: str, dtype: str | None) -> None:
+        """Write the chosen model beside the others in another format, under a name that is free."""
+        chosen = self.table.selected()
+        if len(chosen) != 1 or self.exporter.is_busy:
+            return
+        path, number = chosen[0].path, 2
+        stem = f"{path.stem}-{dtype}" if dtype else path.stem
+        output = self._workspace.models / f"{stem}{suffix}"
+        while output.exists():
+            output, number = output.with_name(f"{stem}-{number}{suffix}"), number + 1
+        self.exporter.start(path, output, dtype)
+        self._show_progress(0, 0)
+        self._show_selection()
+
+    def _cancel(self) -> None:
+        self.work.cancel()
+        self.exporter.cancel()
+
+    def _on_exported(self, path: Path) -> None:
+        show = BannerAction("models.do_show", lambda: _reveal(path.parent))
+        key = "exported_gguf" if path.suffix == ".gguf" else "exported_model"
+        self.banner.show_notice(Notice("success", key, {"name": path.name}, actions=(show,)))
+        self.refresh()
+
     def _show_hash(self, path: Path, digest: str) -> None:
         copy = BannerAction("models.copy", lambda: QGuiApplication.clipboard().setText(digest))
         args = {"name": path.name, "digest": digest}
-        self.banner.show_notice(Notice("info", "hashed", args, actions=(copy,)))
+        offer = self._offer(path)
+        if offer is None or offer.sha256 is None:
+            notice = Notice("info", "hashed", args, actions=(copy,))
+        elif offer.sha256 == digest:
+            notice = Notice("success", "hash_right", args, actions=(copy,))
+        else:
+            notice = Notice("error", "hash_wrong", args, actions=(copy,))
+        self.banner.show_notice(notice)
 
     def _show_progress(self, done: int, total: int) -> None:
+        busy = self.work.is_busy or self.exporter.is_busy
         for widget in (self.progress, self.cancel):
-            widget.setVisible(self.work.is_busy)
-        self.progress.setRange(0, 1000)
+            widget.setVisible(busy)
+        self.progress.setRange(0, 1000 if total or not busy else 0)
         self.progress.setValue(1000 * done // total if total else 0)
+        self.buttons["export"].setEnabled(not self.exporter.is_busy)
 
     def _fail(self, problem: Problem | None) -> None:
         if problem is not None:
@@ -259,6 +328,10 @@ class ModelsPage(QWidget):
         self.cancel.setText(tr("primary.cancel"))
         for name, shown in self.buttons.items():
             shown.setText(tr(f"models.do_{name}"))
+        self.formats.clear()
+        for suffix, dtype in FORMATS:
+            words = tr(f"models.as_{dtype}") if dtype else suffix
+            self.formats.addAction(words, lambda suffix=suffix, dtype=dtype: self.export(suffix, dtype))
         self._show_selection()
 
 

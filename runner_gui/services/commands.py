@@ -21,6 +21,8 @@ Naming = Callable[[Path], str]
 # Asks the trainer to write coded errors to stderr as framed events beside the sentences.
 EVENTS_VARIABLE = "RWKV_TRAINER_EVENTS"
 # Where the trainer keeps converted data, in the folder "data" below.
+# As flags, since a Python that is packed with the window reads no variables: UTF-8, and every line at once.
+PYTHON_FLAGS = ("-X", "utf8", "-u")
 CACHE_VARIABLE = "RUNNER_CACHE"
 
 
@@ -40,10 +42,10 @@ class Command:
 def trainer_command(interpreter: str, *args: str, cache: Path | None = None) -> Command:
     """`python -m trainer …`, run in the folder that holds the package so that no other one shadows it."""
     folder = Path(trainer.__file__).resolve().parents[1]
-    env = {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", EVENTS_VARIABLE: "1"}
+    env = {EVENTS_VARIABLE: "1"}
     if cache is not None:
         env[CACHE_VARIABLE] = str(cache)
-    return Command((interpreter or sys.executable, "-m", "trainer", *args), folder, env)
+    return Command((interpreter or sys.executable, *PYTHON_FLAGS, "-m", "trainer", *args), folder, env)
 
 
 def with_env(command: Command, env: Mapping[str, str]) -> Command:
@@ -147,6 +149,12 @@ def merge_args(
         *options,
         "--json",
     ]
+
+
+def export_args(model: Path, output: Path, dtype: str | None = None, name: Naming = absolute) -> list[str]:
+    """Write a model in the format that the output's name says."""
+    args = ["export-model", f"--model={name(model)}", f"--out={name(output)}"]
+    return args if dtype is None else [*args, f"--dtype={dtype}"]
 
 
 def inspect_args(model: Path) -> list[str]:

@@ -12,10 +12,20 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from runner_gui.model.catalogue import Catalogue, Offer, Repository
 from runner_gui.model.workspace import Workspace
 from runner_gui.pages.models import ModelsPage
+from runner_gui.services.catalogue import CatalogueKeeper
 
 SECONDS = 60_000
+BROKEN_SHA256 = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"  # of "x"
+CATALOGUE = Catalogue(
+    repositories={"r": Repository(family="RWKV-7 G1", sources=())},
+    models=(
+        Offer(name="broken.pth", repository="r", size_bytes=1, sha256=BROKEN_SHA256),
+        Offer(name="mine.pth", repository="r", sha256="ab" * 32),
+    ),
+)
 
 
 @pytest.fixture
@@ -27,7 +37,7 @@ def page(
     make_checkpoint(space.models / "mine.pth")
     make_checkpoint(space.models / "mine-LoRA-20260104-142233-a-5.pth")
     (space.models / "broken.pth").write_bytes(b"x")
-    made = ModelsPage(space)
+    made = ModelsPage(space, keeper=CatalogueKeeper(space, catalogue=CATALOGUE))
     qtbot.addWidget(made)
     made.resize(1200, 700)
     made.show()
@@ -46,7 +56,7 @@ def visible(page: ModelsPage) -> set[str]:
 
 def test_each_kind_offers_what_it_is_good_for(page: ModelsPage) -> None:
     choose(page, "mine.pth")
-    assert visible(page) == {"train", "chat", "show", "verify", "delete"}
+    assert visible(page) == {"train", "chat", "export", "show", "verify", "delete"}
     choose(page, "broken.pth")
     assert visible(page) == {"show", "verify", "delete"}
     assert "broken.pth" in page.why.text()
@@ -85,14 +95,47 @@ def test_dropped_files_are_copied_in(
     assert (page._workspace.models / "dropped 一.pth").is_file()
 
 
-def test_the_hash_is_shown(page: ModelsPage, qtbot: QtBot) -> None:
-    choose(page, "broken.pth")
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("broken.pth", "hash_right"),
+        ("mine.pth", "hash_wrong"),
+        ("mine-LoRA-20260104-142233-a-5.pth", "hashed"),  # the catalogue does not know it
+    ],
+)
+def test_the_hash_is_held_against_the_catalogue(page: ModelsPage, qtbot: QtBot, name: str, key: str) -> None:
+    choose(page, name)
     page.buttons["verify"].click()
-    qtbot.waitUntil(lambda: page.banner.notice is not None)
-    assert (
-        "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-        in page.banner.notice.args["digest"]
-    )  # type: ignore[union-attr]
+    qtbot.waitUntil(lambda: page.banner.notice is not None, timeout=SECONDS)
+    assert page.banner.notice is not None
+    assert page.banner.notice.key == key
+    assert len(page.banner.notice.args["digest"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("action", "made"), [(0, "mine.safetensors"), (3, "mine-q8_0.gguf"), (1, "mine-2.pth")]
+)
+def test_a_model_is_written_in_another_format(page: ModelsPage, qtbot: QtBot, action: int, made: str) -> None:
+    choose(page, "mine.pth")
+    page.formats.actions()[action].trigger()
+    assert page.progress.isVisible()
+    assert not page.buttons["export"].isEnabled()
+    qtbot.waitUntil(lambda: page.banner.notice is not None, timeout=SECONDS)
+    assert page.banner.notice is not None
+    is_gguf = made.endswith(".gguf")
+    assert page.banner.notice.key == ("exported_gguf" if is_gguf else "exported_model")
+    assert (page._workspace.models / made).is_file()
+    qtbot.waitUntil(lambda: page.table.shown == (4 if is_gguf else 5), timeout=SECONDS)
+    qtbot.waitUntil(lambda: not page.progress.isVisible(), timeout=SECONDS)
+
+
+def test_writing_is_given_up(page: ModelsPage, qtbot: QtBot) -> None:
+    choose(page, "mine.pth")
+    page.formats.actions()[0].trigger()
+    page.cancel.click()
+    qtbot.waitUntil(lambda: not page.exporter.is_busy, timeout=SECONDS)
+    assert not (page._workspace.models / "mine.safetensors").exists()
+    assert page.banner.notice is None
 
 
 def test_what_is_asked_for_goes_to_the_window(page: ModelsPage, qtbot: QtBot) -> None:
