@@ -74,8 +74,10 @@ class MainWindow(QMainWindow):
         self.train_page = TrainPage(workspace, settings, self.pipeline)
         self.runs_store = RunStore(workspace.runs, self.pipeline.place.is_held)
         self.runs_page = RunsPage(self.runs_store)
-        self.models_page = ModelsPage(workspace, settings.interpreter)
         self.downloads = Downloads(workspace, self)
+        self.models_page = ModelsPage(
+            workspace, settings.interpreter, place=self.pipeline.place, keeper=self.downloads.keeper
+        )
         self.downloads_page = DownloadsPage(workspace, self.downloads)
         self.talk_pages = TalkPages(workspace, self.pipeline.place, self)
         self.servers = self.talk_pages.servers
