@@ -30,7 +30,7 @@ def reopen_command(workspace: Workspace) -> tuple[str, ...]:
     python = str(PureWindowsPath(sys.executable).with_name("pythonw.exe"))
     # Old versions of Windows read no more than 260 characters: nothing is said that goes without saying.
     folder = () if workspace.root == default_root() else (f"--work-dir={workspace.root}",)
-    return (python, "-m", "runner_gui", *folder)
+    return (python, "-X", "utf8", "-m", "runner_gui", *folder)
 
 
 class SetupChoices(QObject):

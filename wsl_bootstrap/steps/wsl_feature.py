@@ -91,4 +91,4 @@ def _missing(found: WindowsSnapshot) -> list[str]:
 def _own_window() -> tuple[str, ...]:
     """Return the command that opens the window without a console."""
     python = PureWindowsPath(sys.executable)
-    return (str(python.with_name("pythonw.exe")), "-m", "runner_gui")
+    return (str(python.with_name("pythonw.exe")), "-X", "utf8", "-m", "runner_gui")

@@ -76,7 +76,7 @@ def test_the_other_commands() -> None:
 
 def test_it_runs_where_the_package_lies(tmp_path: Path) -> None:
     command = commands.trainer_command("", "doctor", cache=tmp_path)
-    assert command.argv == (sys.executable, "-m", "trainer", "doctor")
+    assert command.argv == (sys.executable, "-X", "utf8", "-u", "-m", "trainer", "doctor")
     assert command.cwd == Path(trainer.__file__).parents[1]
     assert command.env["RUNNER_CACHE"] == str(tmp_path)
     assert commands.trainer_command("/other/python").argv[0] == "/other/python"

@@ -489,7 +489,7 @@ def test_after_the_restart_nobody_is_asked_again(make_world: Callable[..., Any])
     first = world.engine().run(lambda plans: asked.append(plans) or True)
     assert first.state.value == "needs_reboot"
     assert {plan.step_id for plan in asked[0]} >= {"wsl_feature", "distro", "python_env", "torch_env"}
-    assert world.windows.run_once[0][1:] == ("-m", "runner_gui")
+    assert world.windows.run_once[0][1:] == ("-X", "utf8", "-m", "runner_gui")
     assert world.engine().run(lambda plans: False).state.value == "needs_reboot"  # not restarted yet
     world.windows.restart()
     assert world.engine().run(lambda plans: False) is None
