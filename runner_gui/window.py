@@ -12,8 +12,9 @@ from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut, QShowEven
 from PySide6.QtWidgets import QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from runner_gui import theme
-from runner_gui.i18n import language_changed, set_language, tr
+from runner_gui.i18n import language, language_changed, set_language, tr
 from runner_gui.model import settings as settings_file
+from runner_gui.model.problems import AnyProblem
 from runner_gui.model.run_store import RunStore
 from runner_gui.model.serving import ServeOptions
 from runner_gui.model.settings import Settings
@@ -86,7 +87,10 @@ class MainWindow(QMainWindow):
         self.chat_page, self.compare_page = self.talk_pages.chat, self.talk_pages.compare
         self.completion_page = self.talk_pages.completion
         self.environment_page = EnvironmentPage(self.pipeline)
-        self.settings_page, self.about_page = SettingsPage(workspace, settings), AboutPage()
+        self.settings_page, self.about_page = (
+            SettingsPage(workspace, settings),
+            AboutPage(lambda path: self.pipeline.write_report(path, language())),
+        )
         self._closing = self._loaded = False
         self._close_question: Question | None = None
         self._guide: Guide | None = None
@@ -136,6 +140,9 @@ class MainWindow(QMainWindow):
         self.settings_page.language_chosen.connect(self._on_language)
         self.settings_page.theme_chosen.connect(self._on_theme)
         self.settings_page.models_folder_chosen.connect(self._on_models_folder)
+        self.settings_page.changed.connect(self._save_timer.start)
+        self.settings_page.sources_asked.connect(self.environment_page.ask_sources)
+        self.settings_page.guide_asked.connect(self.show_guide)
         self.train_page.form_changed.connect(self._save_timer.start)
         self.train_page.runs.training_changed.connect(lambda _: self.retranslate())
         self.pipeline.run_ended.connect(self._on_run_ended)
@@ -150,6 +157,8 @@ class MainWindow(QMainWindow):
         for page in (self.models_page, self.downloads_page, self.home_page):
             page.train_requested.connect(lambda path: self._clone_run({"base_model": str(path)}))
         self.downloads.finished.connect(self._on_downloaded)
+        self.downloads.failed.connect(lambda problem, name: self._tell_failed("downloads", problem, name))
+        self.configurations.failed.connect(lambda problem, said: self._tell_failed("config", problem, said))
         home = self.home_page
         home.page_requested.connect(self.show_page)
         home.run_requested.connect(self._open_run)
@@ -193,6 +202,8 @@ class MainWindow(QMainWindow):
 
     def show_page(self, name: str) -> None:
         """Bring a page to the front."""
+        if self._guide is not None and self._guide.isVisible():
+            self._guide.finish()  # what it points at is gone
         self.rail.show_page(name)
         self.pages.setCurrentIndex(PAGES.index(name))
         self.retranslate()
@@ -225,6 +236,12 @@ class MainWindow(QMainWindow):
         if self.pages.currentWidget() is not self.downloads_page:
             show = BannerAction("home.open", lambda: self.show_page("models"), main=True)
             self.shell.tell(Notice("success", "download_ended", {"name": path.name}, actions=(show,)))
+
+    def _tell_failed(self, page: str, problem: AnyProblem, details: str) -> None:
+        """Tell of a failure, unless the page that shows it is in front."""
+        if PAGES[self.pages.currentIndex()] != page:
+            show = BannerAction("home.open", lambda: self.show_page(page), main=True)
+            self.shell.tell(Notice("error", problem=problem, details=details, actions=(show,)))
 
     def save_settings(self) -> None:
         """Remember the form, the choices and the window's place."""
@@ -309,6 +326,8 @@ class MainWindow(QMainWindow):
         self.talk_pages.close()
         self.train_page.reporter.close()
         self.train_page.run_view.close_files()
+        self.settings_page.close_files()
+        self.about_page.close_files()
         self.runs_page.close_files()
         self.models_page.close_files()
         self.downloads.close()

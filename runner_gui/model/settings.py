@@ -12,6 +12,7 @@ from trainer.contract.files import write_json
 
 VERSION = 1
 RECENT_LIMIT = 10
+SCALES = (75, 100, 125, 150, 175, 200)  # percent of the size that the system asks for
 
 
 class Settings(BaseModel):
@@ -34,6 +35,7 @@ class Settings(BaseModel):
     recent_models: list[str] = Field(default_factory=list)
     interpreter: str = ""
     notifications: bool = True
+    scale: int = Field(default=100, ge=50, le=300)
     guide_seen: bool = False
     models_folder: str = ""
     asked_for: Literal["", "train", "set_up"] = ""

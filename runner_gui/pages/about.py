@@ -1,84 +1,127 @@
-"""What this program is, in which versions it runs, and under which licences."""
+"""What this program is, in which versions it runs, under which licences, and a report to send for help."""
 
 from __future__ import annotations
 
 import platform
-from importlib import metadata
+from collections.abc import Callable
+from pathlib import Path
 
 from PySide6.QtCore import Qt, qVersion
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QFrame, QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
+from runner_gui.model.packages import Package, packages
+from runner_gui.services.background import Background
+from runner_gui.widgets.banner import Banner, Notice
 from runner_gui.widgets.controls import Card, button, label, row
+from trainer.contract.files import disk_error
 
-PACKAGES = ("rwkv-lora-runner", "PySide6-Essentials", "pyqtgraph", "numpy", "pydantic", "torch", "rwkv")
+REPORT_NAME = "rwkv-lora-runner-report.zip"
 
 
 class AboutPage(QWidget):
-    """Versions can be copied for a report."""
+    """Versions can be copied for a question.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    Args:
+        write_report: writes the report to a path; for a worker thread.
+    """
+
+    def __init__(self, write_report: Callable[[Path], None], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("page")
+        self._write_report = write_report
+        self._background = Background(self)
+        self.banner = Banner()
         self.heading, self.sentence = label("heading"), label("muted", wrap=True)
-        self.versions_title, self.licences_title = label("title"), label("title")
-        self.licences = label(wrap=True)
-        self.copy = button()
-        self.versions = {name: version for name in PACKAGES if (version := _version(name)) is not None} | {
-            "Python": platform.python_version(),
-            "Qt": qVersion(),
-            platform.system(): platform.release(),
-        }
+        self.versions_title, self.report_title = label("title"), label("title")
+        self.report_help = label("help", wrap=True)
+        self.copy, self.report = button(), button()
+        self.versions = [
+            *packages(),
+            Package("Python", platform.python_version(), "PSF-2.0"),
+            Package("Qt", qVersion(), "LGPL-3.0-only"),
+            Package(platform.system(), platform.release(), ""),
+        ]
+        self._captions = {name: label("caption") for name in ("name", "version", "licence")}
         self._lay_out()
         self.copy.clicked.connect(self._copy)
+        self.report.clicked.connect(self._ask_report)
         language_changed.connect(self.retranslate)
         self.retranslate()
 
     def _lay_out(self) -> None:
-        card = Card()
-        card.setMaximumWidth(680)
-        card.body.addLayout(row(self.versions_title, 1, self.copy))
+        table = Card()
+        table.body.addLayout(row(self.versions_title, 1, self.copy))
         grid = QGridLayout()
         grid.setHorizontalSpacing(24)
         grid.setVerticalSpacing(4)
-        for line, (name, version) in enumerate(self.versions.items()):
-            left, right = label("muted"), label()
-            left.setText(name)
-            right.setText(version)
-            right.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            grid.addWidget(left, line, 0)
-            grid.addWidget(right, line, 1)
-        grid.setColumnStretch(1, 1)
-        card.body.addLayout(grid)
-        card.body.addSpacing(8)
-        card.body.addWidget(self.licences_title)
-        card.body.addWidget(self.licences)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(32, 24, 32, 24)
+        for column, caption in enumerate(self._captions.values()):
+            grid.addWidget(caption, 0, column)
+        for line, package in enumerate(self.versions, start=1):
+            for column, text in enumerate((package.name, package.version, package.licence)):
+                cell: QLabel = label("muted" if column else "")
+                cell.setText(text)
+                cell.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+                grid.addWidget(cell, line, column)
+        grid.setColumnStretch(2, 1)
+        table.body.addLayout(grid)
+        help_card = Card()
+        help_card.body.addLayout(row(self.report_title, 1, self.report))
+        help_card.body.addWidget(self.report_help)
+        inside = QWidget()
+        inside.setObjectName("scroll_body")
+        inside.setMaximumWidth(768)
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(24, 16, 24, 16)
         column.setSpacing(12)
-        column.addWidget(self.heading)
-        column.addWidget(self.sentence)
-        across = row(card, 1, spacing=0)
-        across.setStretch(0, 100)
-        column.addLayout(across)
+        for part in (self.heading, self.sentence, self.banner, help_card, table):
+            column.addWidget(part)
         column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inside)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.addWidget(scroll)
+
+    def save_report(self, path: Path) -> None:
+        """Write the report, in the background."""
+        self.report.setEnabled(False)
+        self._background.submit(lambda: self._write_report(path), lambda result: self._on_saved(path, result))
+
+    def close_files(self) -> None:
+        """End the thread."""
+        self._background.close()
 
     def retranslate(self) -> None:
         self.heading.setText(tr("app.name"))
         self.sentence.setText(tr("about.sentence"))
         self.versions_title.setText(tr("about.versions"))
-        self.licences_title.setText(tr("about.licences"))
-        self.licences.setText(tr("about.licences_text"))
+        for name, caption in self._captions.items():
+            caption.setText(tr(f"about.{name}"))
+        self.report_title.setText(tr("about.report"))
+        self.report_help.setText(tr("about.report_help"))
+        self.report.setText(tr("about.save_report"))
         self.copy.setText(tr("about.copy"))
 
+    def _ask_report(self) -> None:
+        start = str(Path.home() / REPORT_NAME)
+        chosen, _ = QFileDialog.getSaveFileName(self.window(), tr("about.save_report"), start, "*.zip")
+        if chosen:
+            self.save_report(Path(chosen))
+
+    def _on_saved(self, path: Path, result: object) -> None:
+        self.report.setEnabled(True)
+        if isinstance(result, OSError):
+            self.banner.show_notice(Notice("error", problem=disk_error(result, path).problem))
+        elif isinstance(result, Exception):
+            raise result
+        else:
+            self.banner.show_notice(Notice("success", "exported", {"name": path.name}))
+
     def _copy(self) -> None:
-        lines = [f"{name} {version}" for name, version in self.versions.items()]
+        lines = [f"{package.name} {package.version}" for package in self.versions]
         QGuiApplication.clipboard().setText("\n".join(lines))
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -210,6 +210,17 @@ class Pipeline(QObject):
         name = self.place.bring((), lambda _: None, CancelToken())
         return self.place.trainer(commands.train_args(params, folder, name), folder)
 
+    def write_report(self, target: Path, language: str) -> None:
+        """Write one file to send when asking for help, about set-up and the last run. For a worker thread.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        run = self._run_folder
+        logs = [] if run is None else [run.run_json, run.events, run.log]
+        existing = [path for path in (self.workspace.journal_file, *logs) if path.is_file()]
+        self.setup.write_bundle(target, self._engine.options, existing, language)
+
     def resume(self, run: RunFolder) -> None:
         """Go on with a run from its last checkpoint, with the parameters that it was started with."""
         record = RunStore(self.workspace.runs).get(run.path)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
 from runner_gui.services.engine_worker import EngineWorker
 from runner_gui.services.step_views import NODES
+from wsl_bootstrap.bundle import gather, write_bundle
 from wsl_bootstrap.diagnostics import diagnostics
 from wsl_bootstrap.engine import Engine
+from wsl_bootstrap.options import SetupOptions
 from wsl_bootstrap.status import Status, StepEvent, Transition
 from wsl_bootstrap.step import OutputLine, Plan, Progress
 from wsl_bootstrap.transitions import Event
@@ -86,6 +88,15 @@ class SetupFollower(QObject):
         """Everything above as text, without names, home folders and tokens."""
         statuses = tuple(self._statuses.values())
         return diagnostics(self.host, statuses, self.plans(), self._lines, language)
+
+    def write_bundle(self, target: Path, options: SetupOptions, logs: Sequence[Path], language: str) -> None:
+        """Write all of it and the ends of logs to one archive, as clean. For a worker thread.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        parts = gather(self.host, tuple(self._statuses.values()), self.plans(), options, logs, language)
+        write_bundle(target, self.host, parts)
 
     def _on_said(self, said: Transition | StepEvent) -> None:
         step_id = said.after.step_id if isinstance(said, Transition) else said.step_id

@@ -103,3 +103,11 @@ def test_ctrl_enter_presses_nothing_on_a_page_without_a_main_button(
     window.show_page("train")
     window._ask_page("press_primary")
     assert pressed == [1]
+
+
+def test_the_guide_goes_with_the_page_that_it_points_at(window: MainWindow) -> None:
+    window.show_guide()
+    window.show_page("runs")
+    assert window._guide is not None
+    assert not window._guide.isVisible()
+    assert not window._guide.frame.isVisible()

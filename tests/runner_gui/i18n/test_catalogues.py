@@ -58,7 +58,7 @@ def strings_in_code() -> tuple[set[str], list[re.Pattern[str]]]:
 def notices(constants: set[str], key: str) -> bool:
     """Keys of banners and dialogs: `<name>.title` and `<name>.body`, the name alone stands in the code."""
     name, _, part = key.rpartition(".")
-    return part in ("title", "body") and (name in constants or name in ("run_completed", "run_stopped"))
+    return part in ("title", "body") and (name in constants or name.partition("_")[0] in ("run", "ended"))
 
 
 def answers(constants: set[str], key: str) -> bool:
