@@ -2,15 +2,17 @@
 
     .venv/bin/python scripts/kill_and_resume.py --kills 100 --seed 1
 
-Every fifth kill falls anywhere in the life of a process, the others while it trains, evaluates and saves.
-After each of them the run has to resume from the newest checkpoint that it told of, and in the end every loss
-and every weight has to equal those of the undisturbed run. The exit status is 1 where anything differs.
+One kill in five falls anywhere in the life of a process, two in steps and evaluations, and two in a save: a
+moment after the folder that a checkpoint is written to has appeared. After each of them the run has to resume
+from the newest checkpoint that it told of, and in the end every loss and every weight has to equal those of
+the undisturbed run. The exit status is 1 where anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -29,12 +32,15 @@ from trainer.contract.run_folder import RunFolder  # noqa: E402
 from trainer.models.checkpoint import open_checkpoint  # noqa: E402
 
 DEMO = ROOT / "assets" / "demo" / "rwkv7-demo-4m.pth"
-# Small steps and many saves: some kills have to fall into the middle of a save.
+# Small steps and many saves.
 PARAMETERS = (
     "--ctx-len=64", "--epoch-steps=4", "--micro-bsz=1", "--accumulate-grad-batches=2", "--lora-r=4",
     "--lora-alpha=8", "--lora-dropout=0.1", "--precision=fp32", "--no-grad-cp", "--val-fraction=0.2",
-    "--keep-last=2", "--device=cpu",
+    "--keep-last=2", "--device=cpu", "--no-drift",
 )  # fmt: skip
+Moment = Literal["start", "step", "save"]
+# What a kill waits for, and how long after it the kill falls at the latest.
+DELAYS_S: dict[Moment, float] = {"start": 6.0, "step": 0.6, "save": 0.06}
 # What differs between two files of the same training: when it was, and the name of the run.
 UNCOMPARED = ("lora_meta",)
 
@@ -74,14 +80,22 @@ class Runs:
     def events(self) -> list[Event]:
         return read_events(self.run.events)[0] if self.run.events.exists() else []
 
-    def kill_within(self, delay_s: float, *, from_first_step: bool) -> str:
-        """Start, kill at a moment; what it was doing then, or "completed" where it was quicker."""
+    def kill_after(self, waited_for: Moment, delay_s: float) -> str:
+        """Start, kill a while after a moment; what it was doing then, or "completed" where it was quicker."""
         before = len(self.events())
+
+        def stepping() -> bool:
+            return any(event.t == "step" for event in self.events()[before:])
+
+        def saving() -> bool:
+            return any(name.endswith(".tmp") for name in os.listdir(self.run.ckpt))
+
+        # What an earlier kill left of a save is gone before the first step.
+        waits = {"start": (), "step": (stepping,), "save": (stepping, self.run.ckpt.is_dir, saving)}
         with self.start() as process:
-            while from_first_step and process.poll() is None:
-                if any(event.t == "step" for event in self.events()[before:]):
-                    break
-                time.sleep(0.005)
+            for reached in waits[waited_for]:
+                while process.poll() is None and not reached():
+                    time.sleep(0.0005)
             time.sleep(delay_s)
             process.kill()
         if self.run.status() == "completed":
@@ -116,9 +130,8 @@ def torment(runs: Runs, kills: int, rng: random.Random) -> tuple[Counter[str], l
     while fell.total() < kills:
         told = [event["step"] for event in runs.events() if event.t == "checkpoint"]
         at = len(runs.events())
-        anywhere = rng.random() < 0.2
-        delay_s = rng.uniform(0, 6) if anywhere else rng.uniform(0, 0.6)
-        moment = runs.kill_within(delay_s, from_first_step=not anywhere)
+        (waited_for,) = rng.choices(tuple(DELAYS_S), weights=(1, 2, 2))
+        moment = runs.kill_after(waited_for, rng.uniform(0, DELAYS_S[waited_for]))
         lost += [
             f"resumed from {event['resumed_from']}, although {max(told)} had been saved"
             for event in runs.events()[at:]
