@@ -111,7 +111,7 @@ def test_nothing_is_cut_off(
     set_language(language)
     window.resize(*size)
     (window.train_page.panel.advanced if advanced else window.train_page.panel.simple).click()
-    for page in ("train", "runs", "models", "environment", "settings", "about"):
+    for page in window.nav:
         window.show_page(page)
         all_fits(window, qtbot)
     assert (window.width(), window.height()) == size
@@ -170,7 +170,7 @@ def test_another_language_reaches_every_visible_word(window: MainWindow, qtbot: 
 def test_no_widget_shows_a_key(window: MainWindow, qtbot: QtBot, language: str) -> None:
     set_language(language)
     window.train_page.panel.advanced.click()
-    for page in ("train", "runs", "models", "environment", "settings", "about"):
+    for page in window.nav:
         window.show_page(page)
         qtbot.wait(30)
         keys = set(catalogue(language))
