@@ -1,4 +1,4 @@
-"""The command line of set-up: `python -m wsl_bootstrap status|plan|apply|doctor|report`.
+"""The command line of set-up: `python -m wsl_bootstrap status|plan|apply|doctor|report|remove`.
 
 Exit codes: 0 done, 1 something failed or stands in the way, 2 wrong usage, 3 stopped or not agreed to,
 4 a restart is needed. `status`, `plan` and `report` only tell, and end with 0.
@@ -19,10 +19,12 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from wsl_bootstrap.bundle import gather, write_bundle
+from wsl_bootstrap.distribution import disk_bytes, remove
 from wsl_bootstrap.engine import Engine
 from wsl_bootstrap.environment import APP_FOLDER, Environment, SetupOptions, current_environment
-from wsl_bootstrap.hosts import this_host
+from wsl_bootstrap.hosts import OWN_DISTRIBUTION, this_host
 from wsl_bootstrap.hosts.base import Host
+from wsl_bootstrap.hosts.windows import WindowsHost
 from wsl_bootstrap.journal import Journal
 from wsl_bootstrap.mirrors import CUSTOM, MIRRORS
 from wsl_bootstrap.options import options_file
@@ -97,6 +99,23 @@ class CommandLine:
         self._show(self._report.say("bundle", path=arguments.output), {"path": str(arguments.output)})
         return EXIT_STOPPED if self._stopped else EXIT_DONE
 
+    def remove(self) -> int:
+        """Remove our own distribution on Windows with everything in it; the person's are left alone."""
+        host = self._engine.host
+        if (
+            not isinstance(host, WindowsHost)
+            or host.windows.snapshot().distribution(OWN_DISTRIBUTION) is None
+        ):
+            self._show(self._report.say("nothing_to_remove"), {"freed_bytes": 0})
+            return EXIT_DONE
+        question = self._report.say("remove", name=OWN_DISTRIBUTION, size_gb=round(disk_bytes(host) / 1e9, 1))
+        if not self._asked(question):
+            return EXIT_STOPPED
+        freed_bytes = remove(host)
+        said = self._report.say("removed", name=OWN_DISTRIBUTION, size_gb=round(freed_bytes / 1e9, 1))
+        self._show(said, {"freed_bytes": freed_bytes})
+        return EXIT_DONE
+
     def _walk(self, consent: Consent) -> int:
         if not self._stopped:
             self._work(lambda: self._engine.run(consent))
@@ -125,9 +144,12 @@ class CommandLine:
         if not any(plan.needs_consent for plan in plans):
             return True
         self._tell(self._report.plans(plans))
+        return self._asked(self._report.say("agree"))
+
+    def _asked(self, question: str) -> bool:
         if self._arguments.yes:
             return True
-        self._tell(self._report.say("agree"), end="")
+        self._tell(question, end="")
         try:
             return sys.stdin.readline().strip().lower() in ("y", "yes")
         except KeyboardInterrupt:
@@ -196,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m wsl_bootstrap", description="From a computer to a Linux environment that can train."
     )
-    parser.add_argument("command", choices=("status", "plan", "apply", "doctor", "report"))
+    parser.add_argument("command", choices=("status", "plan", "apply", "doctor", "report", "remove"))
     parser.add_argument("--json", action="store_true", help="print one JSON object, last on stdout")
     parser.add_argument("--yes", action="store_true", help="agree to the plan without being asked")
     parser.add_argument("--venv", type=Path, help="the environment to look at or make (default: this one)")

@@ -150,6 +150,25 @@ def test_being_told_to_stop_ends_the_work_and_everything_it_started(tmp_path: Pa
     pytest.fail("what it had started still runs")
 
 
+def test_our_own_distribution_is_removed_after_a_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"guid": "{1}", "name": "RwkvLoraRunner", "base_path": "C:\\wsl"}
+    theirs = {"guid": "{2}", "name": "Ubuntu", "base_path": "C:\\u"}
+    facts = {"facts": {"boot_id": "1", "distributions": [own, theirs]}, "drives": {"C": str(tmp_path)}}
+    (tmp_path / "facts.json").write_text(json.dumps(facts))
+    player = tmp_path / "wsl.exe"
+    player.write_text(f'#!/bin/sh\necho "$@" >> {shlex.quote(str(tmp_path / "calls"))}\n')
+    player.chmod(0o755)
+    monkeypatch.setenv("RUNNER_WINDOWS_FACTS", str(tmp_path / "facts.json"))
+    monkeypatch.setenv("RUNNER_WSL_EXE", str(player))
+    assert _call(tmp_path, "remove", "--language", "en").returncode == 3  # silence is a no
+    assert not (tmp_path / "calls").exists()
+    done = _call(tmp_path, "remove", "--yes", "--language", "en")
+    assert (done.returncode, "RwkvLoraRunner is removed" in done.stdout) == (0, True)
+    assert (tmp_path / "calls").read_text() == "--unregister RwkvLoraRunner\n"
+
+
 @pytest.mark.parametrize("arguments", [(), ("fly",), ("status", "--torch", "rocm")])
 def test_wrong_usage_is_exit_code_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert _call(tmp_path, *arguments).returncode == 2
