@@ -34,6 +34,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "eval": ("step", "loss", "ppl", "best"),
     "drift": ("step", "kl", "tokens"),
+    "estimate": ("step", "peak_bytes", "available_bytes", "step_s", "left_s", "measured"),
     "sample": ("step", "prompt", "text"),
     "checkpoint": ("step", "path", "bytes", "kind"),
     "warning": ("code", "args"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import psutil
@@ -9,10 +10,8 @@ import torch
 
 from trainer.contract.errors import InputError, Problem
 from trainer.contract.params import TrainParams
+from trainer.training.machine import PAYS
 from trainer.training.probe import bf16_speedup
-
-# bf16 products have to be that much faster on a CPU to make up for their lost digits.
-PAYS = 1.5
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "fp32": torch.float32}
 
@@ -78,6 +77,19 @@ def describe_devices(kind: str) -> list[dict[str, object]]:
     return [
         {"name": "cpu", "memory_bytes": psutil.virtual_memory().total, "threads": torch.get_num_threads()}
     ]
+
+
+def peak_bytes(kind: str) -> int | None:
+    """The most that this process has held: on the GPU, or resident on the CPU; None where nothing tells."""
+    if kind == "cuda":
+        return torch.cuda.max_memory_reserved()
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    # Kilobytes, but on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def memory_bytes(kind: str) -> int:

@@ -1,109 +1,201 @@
-"""How much memory a run on the CPU needs, from the shapes of the base's tensors and the parameters. No torch.
+"""How much memory a run needs on each device, from its base's shapes and its parameters. No torch.
 
-What activations take was measured for every generation, with the recurrences in C (heads are filled up to 64)
-and fp32 throughout. Counted in vectors, tokens × n_embd × 4 bytes, it is the same at every width and length.
-The figure is what is alive at the worst moment. glibc's heap may hold twice the activations and more, as it
-keeps freed blocks for later; with MALLOC_MMAP_THRESHOLD_=1000000 in the environment it gives them back, for a
-third more time in the steps of a narrow model.
+What a block keeps is counted (`activation_sizes`), the rest is what is alive beside it at the worst moment
+of a step. On the CPU glibc's heap holds more than is alive, because blocks of many sizes come and go in it;
+where memory is short a run has large blocks mapped one by one (`heap`): that costs time and wastes nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from trainer.contract.params import TrainParams
 from trainer.models.checkpoint import TensorInfo
-from trainer.models.layouts import PROJECTIONS, ModelSpec, is_projection
+from trainer.models.layouts import ModelSpec, Shape, is_projection, state_shapes
+from trainer.training.activation_sizes import FP32_BYTES, block_sizes
 
-_ALIGN_TOKENS = 16
-_FP32_BYTES = 4
-# A trained element beside the base's own: gradient and AdamW's two moments.
-_UPDATE_BYTES = 12
-# Python, PyTorch and Lightning with what they have loaded by the first step.
-PROCESS_BYTES = 460_000_000
-# At the start, while the tokenizer is there and the model is not yet.
+Kind = Literal["cpu", "cuda"]
+ALIGN_TOKENS = 16
+# Python, PyTorch and Lightning with what they have loaded by the first step; CUDA's context and libraries.
+PROCESS_BYTES = {"cpu": 465_000_000, "cuda": 550_000_000}
+# On the CPU at the start, while the tokenizer is there and the model is not yet.
 READING_BYTES = 590_000_000
-# Vectors per token that a layer keeps for its backward pass, besides two of dim_ffn; by generation.
-_KEPT = {"4": 25.2, "5": 31.8, "6": 34.0, "7": 35.6}
-# Vectors per token that exist for a moment, in one layer.
+# Gradient and AdamW's two moments of a trained element; an fp32 master beside it where the base has 16 bits.
+UPDATE_BYTES = 12
+# Vectors per token that exist for a moment: gradients within a block, and around the head.
 _PASSING = 13.3
-# The same with gradient checkpointing: a layer keeps its input, and one at a time is computed again.
-_KEPT_CHECKPOINTED = 3.0
-_PASSING_CHECKPOINTED = {"4": 81.6, "5": 86.1, "6": 88.1, "7": 93.6}
+# What glibc's heap holds of what is alive for a step, measured between 1.2 and 1.8; PyTorch's pool on a GPU.
+_HEAP_FACTOR = {"cpu": 1.45, "cuda": 1.1}
+_HEAP_FACTOR_7 = 1.6
+# Of the free memory, what a heap that is not kept tight may come to hold.
+LOOSE_SHARE = 0.7
+# Of the free memory, what may be planned with; see `trainer.training.activations`.
+USABLE_SHARE = 0.8
+_BLOCK = 64
+_ZERO = "deepspeed_stage_"
+# Bytes for each weight of a matrix that is decoded for a product.
+_DECODING_BYTES = {"none": 0, "nf4": 6, "int8": 4}
+_HEAD_TILES_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes at the worst moment of a step, and what they are for.
+    """Bytes at the worst moment of a step on each device, and what they are for.
 
     Attributes:
-        tokens: that are computed at once, micro_bsz × ctx_len.
+        recomputed: what of a block is computed again: "none", "selective" or "full".
+        activations_bytes: what is alive for a step. tokens: that are computed at once.
+        tight: whether the heap has to be kept from growing beyond what is alive (CPU).
+        least_bytes: with everything recomputed where that is allowed, and a tight heap: what has to be there.
+        largest_tokens: the largest micro_bsz × ctx_len that fits so, a multiple of 16; 0 where none does.
     """
 
+    device: Kind
     process_bytes: int
     weights_bytes: int
     trained_bytes: int
     activations_bytes: int
+    recomputed: str
+    tight: bool
+    total_bytes: int
+    least_bytes: int
     tokens: int
-
-    @property
-    def total_bytes(self) -> int:
-        """The most that is held at once; a small model never holds as much as reading the data takes."""
-        return max(READING_BYTES, self.fixed_bytes + self.activations_bytes)
+    largest_tokens: int
 
     @property
     def fixed_bytes(self) -> int:
         """What does not depend on the length or number of rows."""
         return self.process_bytes + self.weights_bytes + self.trained_bytes
 
-    def largest_tokens(self, available_bytes: int) -> int:
-        """The largest micro_bsz × ctx_len that fits, a multiple of 16; 0 where not even the model does."""
-        fitting = int((available_bytes - self.fixed_bytes) * self.tokens / self.activations_bytes)
-        return max(0, fitting // _ALIGN_TOKENS * _ALIGN_TOKENS)
 
+def estimate_memory(
+    infos: Mapping[str, TensorInfo],
+    spec: ModelSpec,
+    params: TrainParams,
+    *,
+    device: Kind,
+    dtype_bytes: int,
+    available_bytes: int,
+) -> MemoryEstimate:
+    """What a run will hold on each device that has so many bytes free.
 
-def estimate_memory(infos: Mapping[str, TensorInfo], spec: ModelSpec, params: TrainParams) -> MemoryEstimate:
-    """Memory of a LoRA or full run without quantisation on the CPU."""
-    tokens = params.micro_bsz * -(-params.ctx_len // _ALIGN_TOKENS) * _ALIGN_TOKENS
-    own, added = _trained(infos, params)
-    vectors = _activation_vectors(spec, params)
+    Args:
+        dtype_bytes: of the frozen base and the activations.
+    """
+    shapes = {name: info.shape for name, info in infos.items()}
+    weights, decoding = _weights(shapes, params, dtype_bytes)
+    trained = _trained_bytes(shapes, spec, params, dtype_bytes)
+    weights, trained = _on_one_device(weights, trained, params)
+    fixed = PROCESS_BYTES[device] + weights + trained
+    tokens = params.micro_bsz * _aligned(params.ctx_len)
+    policies = _activations(spec, params, dtype_bytes, tokens, chunked=device == "cuda")
+    extra = decoding + _head_bytes(shapes, params)
+    free = available_bytes - fixed
+    usable = USABLE_SHARE * free
+    recomputed = next((name for name, size in policies.items() if size <= usable), list(policies)[-1])
+    alive, least = policies[recomputed] + extra, list(policies.values())[-1] + extra
+    factor = _HEAP_FACTOR_7 if (device, spec.generation) == ("cpu", "7") else _HEAP_FACTOR[device]
+    tight = device == "cpu" and factor * alive > LOOSE_SHARE * free
+    floor = READING_BYTES if device == "cpu" else 0
+    each = (least - extra) / tokens
     return MemoryEstimate(
-        process_bytes=PROCESS_BYTES,
-        weights_bytes=_FP32_BYTES * sum(info.numel for info in infos.values()),
-        trained_bytes=_UPDATE_BYTES * own + (_UPDATE_BYTES + _FP32_BYTES) * added,
-        activations_bytes=int(vectors * tokens * spec.n_embd * _FP32_BYTES),
+        device=device,
+        process_bytes=PROCESS_BYTES[device],
+        weights_bytes=weights,
+        trained_bytes=trained,
+        activations_bytes=int(alive),
+        recomputed=recomputed,
+        tight=tight,
+        total_bytes=int(max(floor, fixed + (1.0 if tight else factor) * alive)),
+        least_bytes=int(max(floor, fixed + least)),
         tokens=tokens,
+        largest_tokens=max(0, int((free - extra) / each) // ALIGN_TOKENS * ALIGN_TOKENS),
     )
 
 
-def _activation_vectors(spec: ModelSpec, params: TrainParams) -> float:
-    generation = spec.generation.partition(".")[0]
-    inputs = _adapted_inputs(spec, params) if params.lora_dropout and params.method != "full" else 0.0
-    if params.grad_cp:
-        return _KEPT_CHECKPOINTED * spec.n_layer + _PASSING_CHECKPOINTED[generation] + inputs
-    return spec.n_layer * (_KEPT[generation] + 2 * spec.dim_ffn / spec.n_embd + inputs) + _PASSING
+def _on_one_device(weights: int, trained: int, params: TrainParams) -> tuple[int, int]:
+    """What ZeRO leaves of weights and of what is trained on each device: moments, gradients, weights."""
+    stage = int(params.strategy[len(_ZERO)]) if params.strategy.startswith(_ZERO) else 0
+    world = params.devices * params.num_nodes
+    divided = {0: 0.0, 1: 0.5, 2: 0.75, 3: 0.75}[stage]  # of 16 bytes an element: 8 moments, 4 gradient
+    kept = 1 - divided if params.strategy.endswith("offload") else 1 - divided + divided / world
+    return weights // world if stage == 3 else weights, int(trained * kept)
 
 
-def _adapted_inputs(spec: ModelSpec, params: TrainParams) -> float:
-    """What the projections of a layer read, in vectors: dropout keeps all of it once more."""
-    leaves = {"att": 5 if spec.generation in ("5.1", "5.2", "6") else 4, "ffn": 1.0}
-    leaves["ffn"] += spec.dim_ffn / spec.n_embd + (spec.generation != "7")
-    return sum(leaves[part] for part in PROJECTIONS if part in params.lora_parts)
+def _aligned(tokens: int) -> int:
+    return -(-tokens // ALIGN_TOKENS) * ALIGN_TOKENS
 
 
-def _trained(infos: Mapping[str, TensorInfo], params: TrainParams) -> tuple[int, int]:
+def _activations(
+    spec: ModelSpec, params: TrainParams, dtype_bytes: int, tokens: int, *, chunked: bool
+) -> dict[str, float]:
+    """Bytes that are alive with each policy that a run may choose, the quickest first."""
+    sizes, L = block_sizes(spec, params, dtype_bytes, chunked=chunked), spec.n_layer
+    passing = _PASSING * spec.n_embd * FP32_BYTES
+    one = sizes.everything + passing
+    kept = {
+        "none": L * sizes.everything + passing,
+        "selective": L * (sizes.block_input + sizes.products) + one,
+        "full": L * sizes.block_input + one,
+    }
+    constants = {"none": L * sizes.constant, "selective": sizes.constant, "full": sizes.constant}
+    names = ("none", "selective", "full") if params.grad_cp else ("none",)
+    return {name: kept[name] * tokens + constants[name] for name in names}
+
+
+def _weights(shapes: Mapping[str, Shape], params: TrainParams, dtype_bytes: int) -> tuple[int, int]:
+    """Bytes of the frozen base, and what decoding its largest matrix takes for a moment."""
+    total = largest = 0
+    for name, shape in shapes.items():
+        if params.quant == "none" or not is_projection(name):
+            total += dtype_bytes * math.prod(shape)
+            continue
+        blocks = -(-shape[1] // _BLOCK)
+        codes = blocks * _BLOCK // (2 if params.quant == "nf4" else 1)
+        total += shape[0] * (codes + blocks + FP32_BYTES)
+        largest = max(largest, math.prod(shape))
+    return total, largest * (_DECODING_BYTES[params.quant] + (dtype_bytes if dtype_bytes < FP32_BYTES else 0))
+
+
+def _head_bytes(shapes: Mapping[str, Shape], params: TrainParams) -> int:
+    """What a trained head needs for a moment: a gradient before it is scaled, and rows of logits."""
+    if params.method == "state" or (params.method != "full" and "head" not in params.lora_parts):
+        return 0
+    return _HEAD_TILES_BYTES + FP32_BYTES * math.prod(shapes["head.weight"])
+
+
+def _trained_bytes(
+    shapes: Mapping[str, Shape], spec: ModelSpec, params: TrainParams, dtype_bytes: int
+) -> int:
+    own, added = _trained(shapes, spec, params)
+    leaf = UPDATE_BYTES + FP32_BYTES * (2 if params.method == "pissa" else 1)  # PiSSA keeps its start too
+    return own * (UPDATE_BYTES + FP32_BYTES - dtype_bytes) + added * leaf
+
+
+def _trained(shapes: Mapping[str, Shape], spec: ModelSpec, params: TrainParams) -> tuple[int, int]:
     """Elements of the base's tensors that are trained, and of those that are added."""
     if params.method == "full":
-        return sum(info.numel for info in infos.values()), 0
+        return sum(math.prod(shape) for shape in shapes.values()), 0
+    if params.method == "state":
+        return 0, sum(math.prod(shape) for shape in state_shapes(spec).values())
     own = added = 0
-    for name, info in infos.items():
+    for name, shape in shapes.items():
         if is_projection(name):
             if name.split(".")[2] in params.lora_parts:
-                added += params.lora_r * sum(info.shape)
+                added += _leaf_elements(shape, params)
         elif name in ("emb.weight", "head.weight"):
-            own += info.numel * (name.partition(".")[0] in params.lora_parts)
+            own += math.prod(shape) * (name.partition(".")[0] in params.lora_parts)
         # Vectors are counted whatever part they belong to; they are next to nothing.
-        elif max(info.shape) == info.numel or "time_lora" in params.lora_parts:
-            own += info.numel
+        elif max(shape) == math.prod(shape) or "time_lora" in params.lora_parts:
+            own += math.prod(shape)
     return own, added
+
+
+def _leaf_elements(shape: Shape, params: TrainParams) -> int:
+    """Of an adapter on a projection [out, in]."""
+    if params.method == "miss":
+        return params.lora_r * shape[0]
+    return params.lora_r * sum(shape) + (shape[0] if params.method == "dora" else 0)

@@ -19,7 +19,7 @@ from trainer.contract.run_folder import RunFolder
 from trainer.training.batches import RunData, Window
 from trainer.training.checkpoints import ResumeState, save_checkpoint
 from trainer.training.control import Control, obey_signals
-from trainer.training.device import memory_bytes
+from trainer.training.device import memory_bytes, peak_bytes
 from trainer.training.drift import DriftProbe
 from trainer.training.evaluation import evaluate
 from trainer.training.module import StepResult, TrainModule
@@ -105,6 +105,11 @@ class RunLoop(pl.Callback):
             eta_s=self.speed.eta_s(total - module.step), tokens=self.progress.tokens,
             mem_bytes=memory_bytes(module.compute.kind),
         )  # fmt: skip
+        if self.speed.just_measured:
+            self.events.write(
+                "estimate", step=module.step, step_s=self.speed.step_s, measured=True,
+                left_s=self.speed.eta_s(total - module.step), peak_bytes=peak_bytes(module.compute.kind),
+            )  # fmt: skip
 
     def _check_finite(self, module: TrainModule, result: StepResult) -> None:
         loss_ok = math.isfinite(result.loss)

@@ -15,7 +15,7 @@ from trainer.contract.events import EventWriter
 HEARTBEAT_S = 5.0
 WINDOW_STEPS = 30
 # The first steps compile, allocate and warm caches; an estimate from them is wrong.
-STEPS_BEFORE_ESTIMATE = 5
+STEPS_BEFORE_ESTIMATE = 10
 
 
 class Heartbeat:
@@ -39,9 +39,14 @@ class Heartbeat:
 
 
 class Speed:
-    """Step times of this process, over the last steps."""
+    """Step times of this process, over the last steps.
 
-    def __init__(self) -> None:
+    Args:
+        expected_s: of a step, as was estimated before; the time that is left is told by it at first.
+    """
+
+    def __init__(self, expected_s: float | None = None) -> None:
+        self._expected_s = expected_s
         self._recent: deque[tuple[float, int]] = deque(maxlen=WINDOW_STEPS)
         self._steps = 0
         self._started_s = time.monotonic()
@@ -62,7 +67,17 @@ class Speed:
         seconds = sum(s for s, _ in self._recent)
         return sum(n for _, n in self._recent) / seconds if seconds else 0.0
 
-    def eta_s(self, steps_left: int) -> float | None:
+    @property
+    def just_measured(self) -> bool:
+        """Whether with this step the speed has become known."""
+        return self._steps == STEPS_BEFORE_ESTIMATE
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds of a step: measured, or else expected."""
         if self._steps < STEPS_BEFORE_ESTIMATE:
-            return None
-        return steps_left * sum(s for s, _ in self._recent) / len(self._recent)
+            return self._expected_s
+        return sum(s for s, _ in self._recent) / len(self._recent)
+
+    def eta_s(self, steps_left: int) -> float | None:
+        return None if self.step_s is None else steps_left * self.step_s

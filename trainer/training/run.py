@@ -27,11 +27,13 @@ from trainer.training.checkpoints import remove_leftovers
 from trainer.training.control import Control, obey_signals
 from trainer.training.device import describe_devices
 from trainer.training.failure import fail
+from trainer.training.heap import keep_tight
 from trainer.training.logs import logging_to
 from trainer.training.loop import Progress, RunLoop
 from trainer.training.module import TrainModule
-from trainer.training.monitor import Heartbeat
+from trainer.training.monitor import Heartbeat, Speed
 from trainer.training.opening import Opened, RunRequest, new_record, open_run, versions
+from trainer.training.planning import plan
 from trainer.training.processes import Child, Others, is_first, local_rank, rank, shares_of_data
 from trainer.training.strategy import make_strategy
 
@@ -62,6 +64,7 @@ def train(request: RunRequest, events: EventWriter, control: Control) -> Outcome
         remove_leftovers(request.run)
         # It tells how the run ended before; should this process be killed, the run was interrupted.
         request.run.summary_json.unlink(missing_ok=True)
+    expected_step_s = _estimate(opened, events)
     events.write("phase", name="loading_model")
     if opened.device.kind == "cuda":
         torch.cuda.set_device(local_rank())
@@ -69,6 +72,7 @@ def train(request: RunRequest, events: EventWriter, control: Control) -> Outcome
     with coded_errors():
         model = load_base(opened, events)
         module, loop = assemble(request.run, opened, record, model, events, control)
+        loop.speed = Speed(expected_step_s)
         with logs, _heartbeat(events), _terminations(control):
             _fit(module, loop, opened, request.run)
     status = "stopped" if loop.progress.stopped and loop.progress.reason != "patience" else "completed"
@@ -76,6 +80,22 @@ def train(request: RunRequest, events: EventWriter, control: Control) -> Outcome
     if first:
         _write_summary(request.run, status, module.step, loop.progress, time.monotonic() - started_s)
     return status, module.step
+
+
+def _estimate(opened: Opened, events: EventWriter) -> float | None:
+    """Tell what the run will need, and keep the heap tight where memory is short; seconds a step."""
+    params = opened.params.model_copy(update={"device": opened.device.kind})
+    planned = plan(opened.base.infos, opened.spec, params)
+    first = opened.plan.first_step if opened.resume is None else opened.resume[1].step
+    left = opened.plan.total_steps - first
+    events.write(
+        "estimate", step=first, peak_bytes=planned.memory.total_bytes, step_s=planned.step_s, measured=False,
+        available_bytes=planned.target.available_bytes,
+        left_s=None if planned.step_s is None else left * planned.step_s,
+    )  # fmt: skip
+    if planned.memory.tight:
+        keep_tight()
+    return planned.step_s
 
 
 def _hello(events: EventWriter, record: RunRecord, opened: Opened) -> None:

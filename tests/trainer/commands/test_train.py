@@ -19,7 +19,8 @@ from trainer.contract.events import Event, EventFramer, read_events
 from trainer.contract.run_folder import RunFolder
 
 FAST = ("--ctx-len", "64", "--epoch-steps", "0", "--micro-bsz", "2", "--accumulate-grad-batches", "2",
-        "--lora-r", "4", "--lora-alpha", "8", "--precision", "fp32", "--no-grad-cp", "--no-drift")  # fmt: skip
+        "--lora-r", "4", "--lora-alpha", "8", "--precision", "fp32", "--no-grad-cp",
+        "--no-drift")  # fmt: skip
 
 
 @pytest.fixture
