@@ -80,11 +80,12 @@ class Talk(QObject):
         self._ask()
         return True
 
-    def edit(self, index: int, text: str) -> None:
-        """Put other words in place of a turn's."""
+    def edit(self, index: int, text: str, *, ask: bool = False) -> None:
+        """Put other words in place of a turn's, and have them answered where that is asked for."""
         if not self.is_answering and text.strip():
             self.conversation.turns[index].content = text.strip()
-            self._changed()
+            if not (ask and self.answer_again(index)):
+                self._changed()
 
     def remove(self, index: int) -> None:
         """Take one turn away."""

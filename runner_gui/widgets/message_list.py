@@ -138,7 +138,7 @@ class MessageList(QScrollArea):
             self._drawing.start()
         else:
             view.show_whole()
-        view.edited.connect(lambda text: talk.edit(self._number(view), text))
+        view.edited.connect(lambda text, ask: talk.edit(self._number(view), text, ask=ask))
         view.again_requested.connect(lambda: talk.answer_again(self._number(view)))
         view.remove_requested.connect(lambda: talk.remove(self._number(view)))
         line = QHBoxLayout()

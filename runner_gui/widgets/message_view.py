@@ -27,11 +27,11 @@ class MessageView(QFrame):
         name: of the model, for its turns.
 
     Signals:
-        edited(str): other words were put in its place.
+        edited(str, bool): other words were put in its place; whether they are to be answered.
         again_requested, remove_requested: a button was pressed.
     """
 
-    edited = Signal(str)
+    edited = Signal(str, bool)
     again_requested = Signal()
     remove_requested = Signal()
 
@@ -107,18 +107,21 @@ class MessageView(QFrame):
         self.editor.setPlainText(self.turn.content)
         self.editor.setFixedHeight(EDIT_HEIGHT)
         self.editor.setAccessibleName(tr("chat.do_edit"))
-        save, cancel = button("confirm"), button()
+        save, cancel, ask = button(), button("flat"), button("confirm")
         save.setText(tr("chat.save"))
         cancel.setText(tr("primary.cancel"))
-        save.clicked.connect(self._save_edit)
-        self.editor.sent.connect(self._save_edit)
+        ask.setText(tr("chat.save_and_ask"))
+        ask.setVisible(self.turn.role == "user")
+        save.clicked.connect(lambda: self._save_edit(ask=False))
+        ask.clicked.connect(lambda: self._save_edit(ask=True))
+        self.editor.sent.connect(lambda: self._save_edit(ask=self.turn.role == "user"))
         cancel.clicked.connect(self.end_edit)
         self.editor.left.connect(self.end_edit)
         self._edit_box = box = QWidget()
         column = QVBoxLayout(box)
         column.setContentsMargins(0, 0, 4, 0)
         column.addWidget(self.editor)
-        column.addLayout(row(1, cancel, save))
+        column.addLayout(row(1, cancel, save, ask))
         for view in self._views:
             view.hide()
         self._body.addWidget(box)
@@ -133,11 +136,11 @@ class MessageView(QFrame):
             for view in self._views:
                 view.show()
 
-    def _save_edit(self) -> None:
+    def _save_edit(self, *, ask: bool) -> None:
         if self.editor is not None:
             text = self.editor.toPlainText()
             self.end_edit()
-            self.edited.emit(text)
+            self.edited.emit(text, ask)
 
     def _update(self, first: int) -> None:
         parts = self._message.parts

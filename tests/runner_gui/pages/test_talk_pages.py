@@ -153,11 +153,17 @@ def test_a_turn_is_edited_and_answered_from_there(
     for text in ("one", "two"):
         say(chat, qtbot, text)
         answered(chat, qtbot)
-    chat.messages.views[0].edited.emit("uno")
+    chat.messages.views[1].edited.emit("changed", False)
+    assert answered(chat, qtbot)[1:3] == ["changed", "two"]
     qtbot.waitUntil(lambda: len(chat.messages.views) == 4, timeout=SECONDS)
-    chat.messages.views[0].buttons["again"].click()
+    chat.messages.views[0].begin_edit()
+    editor = chat.messages.views[0].editor
+    assert editor is not None
+    editor.setPlainText("uno")
+    qtbot.keyClick(editor, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     said = answered(chat, qtbot)
     assert (said[0], len(said)) == ("uno", 2)
+    assert said[1] != "changed"
     chat.messages.views[1].buttons["remove"].click()
     assert answered(chat, qtbot) == ["uno"]
 
