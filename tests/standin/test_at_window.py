@@ -146,7 +146,9 @@ def none_is_left() -> None:
         time.sleep(0.1)
 
 
-def test_one_press_one_yes_one_prompt_and_one_restart(desk: Desk) -> None:
+def test_one_press_one_yes_one_prompt_and_one_restart(
+    desk: Desk, record_property: Callable[[str, Any], None]
+) -> None:
     theirs = desk.theirs()
     first = desk.opens("bare")
     first.until("restarted")
@@ -186,3 +188,9 @@ def test_one_press_one_yes_one_prompt_and_one_restart(desk: Desk) -> None:
     assert len(list((desk.work / "models").glob("*.pth"))) == 1
     assert desk.theirs() == theirs
     assert sum("--install Ubuntu" in call for call in desk.world()["standin"]["calls"]) == 1
+    told = {
+        "scenario": "the window: a bare Windows 11, 1 press, 1 yes, 1 UAC, 1 restart",
+        "outcome": "answers",
+    }
+    for name, value in {**told, "code": ""}.items():
+        record_property(name, value)

@@ -145,9 +145,13 @@ def test_a_set_up_that_is_cut_off_at_every_transition_is_gone_on_with(
     while inside():
         assert time.monotonic() < deadline, inside()
     for mark in (*BEFORE_RESTART, *AFTER_RESTART):
-        record_property("scenario", f"{'power cut' if power else 'program killed'} at: {mark.strip()}")
-    record_property("outcome", "ready")
-    record_property("code", "")
+        _record(record_property, f"{'power cut' if power else 'program killed'} at: {mark}", "ready")
+
+
+def _record(record_property: Callable[[str, Any], None], scenario: str, outcome: str, code: str = "") -> None:
+    """Give a line for the table that scripts/test-wsl ends with."""
+    for name, value in (("scenario", scenario), ("outcome", outcome), ("code", code)):
+        record_property(name, value)
 
 
 def inside() -> list[list[str]]:
@@ -160,7 +164,7 @@ def inside() -> list[list[str]]:
     return found
 
 
-def test_linux_may_crash_below_a_set_up(person: Person) -> None:
+def test_linux_may_crash_below_a_set_up(person: Person, record_property: Callable[[str, Any], None]) -> None:
     assert person.ends(person.set_up())[0] == NEEDS_RESTART
     person.restart()
     process = person.set_up()
@@ -170,9 +174,12 @@ def test_linux_may_crash_below_a_set_up(person: Person) -> None:
     assert code in (0, FAILED), said  # tried again by itself, or told
     code, said = person.ends(person.set_up())
     assert code == 0, said
+    _record(record_property, "Linux crashed at: Collecting torch", "ready")
 
 
-def test_a_helper_that_is_killed_is_asked_for_again(person: Person) -> None:
+def test_a_helper_that_is_killed_is_asked_for_again(
+    person: Person, record_property: Callable[[str, Any], None]
+) -> None:
     person.computer.set(dism_s=LIMIT_S)
     process = person.set_up()
     comes_to(process, "WSL feature: Working")
@@ -187,3 +194,4 @@ def test_a_helper_that_is_killed_is_asked_for_again(person: Person) -> None:
     person.computer.set(dism_s=0)
     assert person.ends(person.set_up())[0] == NEEDS_RESTART
     assert len(person.computer.script()["standin"]["elevated"]) == 2
+    _record(record_property, "the administrator's helper killed", "needs_reboot", "restart_needed")

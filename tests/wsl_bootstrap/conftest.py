@@ -197,8 +197,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """End with the table: scenario, outcome, code; only where it was asked for, since it is long."""
     if not os.environ.get("RUNNER_SCENARIO_TABLE"):
         return
-    rows = [dict(report.user_properties) for report in terminalreporter.getreports("passed")]
-    rows = sorted({(r["scenario"], r["outcome"], r["code"]) for r in rows if "scenario" in r})
+    rows = set()
+    for report in terminalreporter.getreports("passed"):
+        facts = dict(report.user_properties)
+        scenarios = [value for name, value in report.user_properties if name == "scenario"]
+        rows |= {(scenario, facts["outcome"], facts["code"]) for scenario in scenarios}
     terminalreporter.section("computers and how set-up ends there")
-    for scenario, outcome, code in rows:
+    for scenario, outcome, code in sorted(rows):
         terminalreporter.write_line(f"{scenario:<56} | {outcome:<12} | {code}")
