@@ -265,7 +265,7 @@ class MainWindow(QMainWindow):
 
     def _load(self) -> None:
         self.train_page.load()
-        if not self.settings.guide_seen:
+        if not self.settings.guide_seen and not self.settings.asked_for:  # who has begun needs no beginning
             self.show_guide()
 
     def show_guide(self) -> None:

@@ -110,6 +110,7 @@ class Banner(QFrame):
         """Show this in place of what was shown."""
         self._notice = notice
         for old in self.buttons:
+            old.hide()
             old.deleteLater()
         self.buttons = []
         for place, action in enumerate(notice.actions):
