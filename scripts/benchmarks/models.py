@@ -86,7 +86,7 @@ class recurrence:  # noqa: N801 - used as `with recurrence(op):`
 
     def __enter__(self) -> None:
         self._before = skeleton.choose
-        setattr(skeleton, "choose", lambda operation, device: ("given", self._op))  # noqa: B010
+        setattr(skeleton, "choose", lambda *_: ("given", self._op))  # noqa: B010
 
     def __exit__(self, *_: object) -> None:
         setattr(skeleton, "choose", self._before)  # noqa: B010

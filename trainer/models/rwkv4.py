@@ -39,7 +39,7 @@ class TimeMix(nn.Module):
         p = own_parameters(self, x.dtype)
         before = token_shift(x, None if state is None else state.att_x, resets)
         xk, xv, xr = (mixed(x, before, p[f"time_mix_{name}"]) for name in "kvr")
-        _, wkv4 = choose("wkv4", x.device.type)
+        _, wkv4 = choose("wkv4", x.device.type, x.dtype)
         y, wkv = wkv4(
             self.key(xk), self.value(xv), -at_least_fp32(self.time_decay).exp(),
             at_least_fp32(self.time_first), None if state is None else state.wkv, resets,

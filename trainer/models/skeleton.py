@@ -144,7 +144,7 @@ class HeadTimeMix(nn.Module):
         self, inputs: Sequence[Tensor], state: LayerState | None, resets: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The recurrence of `inputs`: y [B, T, H, N] and the final state [B, H, N, N]."""
-        _, op = choose(self.operation, inputs[0].device.type)
+        _, op = choose(self.operation, inputs[0].device.type, inputs[0].dtype)
         carried = None if state is None else state.wkv
         if self.time_state is None:
             return op(*inputs, carried, resets)

@@ -31,7 +31,7 @@ def segment_losses(
         bptt_chunks: chunks of a segment; 0 makes the whole row one segment.
     """
     # The back ends' test runs once, and not in what is computed again: repeating that would not repeat it.
-    choose(model.operation, batch.tokens.device.type)
+    choose(model.operation, batch.tokens.device.type, model.compute_dtype)
     ends = _ends(batch.targets)
     # Longest first: a row that has ended is left out of what comes after.
     ends, order = ends.sort(descending=True, stable=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 from shutil import which
 
 import pytest
@@ -14,14 +15,20 @@ from trainer.kernels.dispatch import OPERATIONS, Wkv
 from trainer.kernels.native.build import COMPILERS
 
 NEEDS_COMPILER = pytest.mark.skipif(not any(map(which, COMPILERS)), reason="no C compiler here")
+NEEDS = {
+    "native": [NEEDS_COMPILER],
+    "triton": [pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")],
+    "fla": [pytest.mark.skip(reason="fla-core runs on GPUs only")],
+}
 EACH = pytest.mark.parametrize(
     ("name", "form"),
     [
-        pytest.param(name, form, marks=[NEEDS_COMPILER] if form == "native" else [])
+        pytest.param(name, form, marks=NEEDS.get(form, []))
         for name, operation in OPERATIONS.items()
         for form in operation.backends
     ],
 )
+pytestmark = pytest.mark.usefixtures("interpreted")
 B, H = 2, 3
 
 
@@ -89,6 +96,7 @@ def test_the_state_carries_over_a_cut_anywhere(name: str, form: str) -> None:
 
 @EACH
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NumPy's, where it plays a kernel
 def test_what_is_not_a_number_is_seen_in_later_outputs(name: str, form: str, bad: float) -> None:
     op = OPERATIONS[name].backends[form]
     inputs, state = sample(name, 40, 64)
@@ -103,6 +111,8 @@ def test_what_is_not_a_number_is_seen_in_later_outputs(name: str, form: str, bad
 
 @EACH
 def test_the_number_of_threads_changes_no_bit(name: str, form: str) -> None:
+    if form == "triton":
+        pytest.skip("a GPU's threads are not set")
     op = OPERATIONS[name].backends[form]
     inputs, state = sample(name, 100, 64)
     before, out = torch.get_num_threads(), []

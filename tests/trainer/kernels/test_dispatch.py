@@ -19,9 +19,9 @@ EACH = pytest.mark.parametrize("operation", list(OPERATIONS))
 @pytest.fixture
 def fresh():
     """What was chosen before is kept for the process; not for these tests, nor from them."""
-    choose.cache_clear()
+    dispatch._choose.cache_clear()
     yield
-    choose.cache_clear()
+    dispatch._choose.cache_clear()
 
 
 def with_backends(operation: str, **backends: Any) -> dict[str, Operation]:
@@ -87,6 +87,12 @@ def test_a_back_end_that_cannot_run_is_passed_over(
     monkeypatch.setattr(dispatch, "OPERATIONS", with_backends(operation, absent=absent, reference=right))
     assert choose(operation, "cpu") == ("reference", right)
     assert [name for name, _ in self_test(operation)] == ["reference"]
+
+
+@EACH
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_each_type_is_tested_as_exactly_as_it_is(fresh: None, operation: str, dtype: torch.dtype) -> None:
+    assert choose(operation, "cpu", dtype)[0] == HERE[0]
 
 
 @EACH

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from trainer.kernels import dispatch
 from trainer.kernels.dispatch import OPERATIONS, choose
 from trainer.kernels.native.build import COMPILERS
 
@@ -21,9 +22,9 @@ def only(operation: str, form: str) -> Iterator[None]:
     known = OPERATIONS[operation]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(OPERATIONS, operation, replace(known, backends={form: known.backends[form]}))
-        choose.cache_clear()
+        dispatch._choose.cache_clear()
         yield
-    choose.cache_clear()
+    dispatch._choose.cache_clear()
 
 
 @pytest.mark.skipif(not any(map(which, COMPILERS)), reason="no C compiler here")

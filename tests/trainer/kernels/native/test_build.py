@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer.kernels import dispatch
 from trainer.kernels.dispatch import OPERATIONS, choose
 from trainer.kernels.native import build, library
 from trainer.kernels.native.build import NativeUnavailableError, load_library
@@ -78,7 +79,7 @@ def test_without_a_compiler_the_chunked_form_runs_and_the_log_says_so_once(
     operation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    for cached in (choose, library.loaded):
+    for cached in (dispatch._choose, library.loaded):
         cached.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
@@ -87,7 +88,7 @@ def test_without_a_compiler_the_chunked_form_runs_and_the_log_says_so_once(
         assert operation in line
         assert "no C compiler" in line
     finally:
-        for cached in (choose, library.loaded):
+        for cached in (dispatch._choose, library.loaded):
             cached.cache_clear()
 
 

@@ -1,0 +1,1 @@
+"""The recurrences on a GPU: Triton kernels, and what other packages offer."""
