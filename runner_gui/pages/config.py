@@ -6,10 +6,11 @@ import secrets
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QShowEvent
+from PySide6.QtNetwork import QAbstractSocket, QHostAddress, QNetworkInterface
 from PySide6.QtWidgets import QFrame, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
-from runner_gui.model.configuration import Configuration
+from runner_gui.model.configuration import ANYWHERE, Configuration
 from runner_gui.model.problems import AnyProblem
 from runner_gui.model.shelf import ShelfEntry
 from runner_gui.services.configurations import ConfigurationKeeper
@@ -141,6 +142,7 @@ class ConfigPage(QWidget):
             self._clock.stop()
         self.side.title.set_full_text(running or chosen)
         self.run.setText(tr("config.stop" if running else "config.run"))
+        self.run.setDefault(not running)  # what is advised is filled; stopping is not
         others = bool(running) and running != chosen
         self.again.setVisible(others or self.keeper.is_outdated)
         self.again.setText(tr("config.run_this", name=chosen) if others else tr("config.restart"))
@@ -179,6 +181,8 @@ class ConfigPage(QWidget):
         if server is None or not server.is_ready:
             return
         facts = {"config.address": self._address(), "config.model": server.name}
+        if self.keeper.running_options is not None and self.keeper.running_options.host == ANYWHERE:
+            facts["config.outside"] = "\n".join(f"http://{ip}:{server.port}/v1" for ip in _own_addresses())
         facts["models.generation"] = f"RWKV-{server.generation}"
         facts["config.device"] = server.device
         if vitals is not None:
@@ -267,3 +271,12 @@ class ConfigPage(QWidget):
         self.copy_address.setText(tr("config.copy_address"))
         self.copy_key.setText(tr("config.copy_key"))
         self._show()
+
+
+def _own_addresses() -> list[str]:
+    """This computer's IPv4 addresses as others on its networks know it."""
+    found = (QHostAddress(address) for address in QNetworkInterface.allAddresses())
+    ipv4 = QAbstractSocket.NetworkLayerProtocol.IPv4Protocol
+    return [
+        a.toString() for a in found if a.protocol() == ipv4 and not a.isLoopback() and not a.isLinkLocal()
+    ]
