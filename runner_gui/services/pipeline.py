@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from runner_gui.model.problems import AnyProblem, as_problem
 from runner_gui.model.run_store import RunStore
@@ -63,6 +63,7 @@ from wsl_bootstrap.transitions import State
 
 LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
+_NUMBERS_MS = 200
 
 
 class Pipeline(QObject):
@@ -136,6 +137,8 @@ class Pipeline(QObject):
         self._tails: dict[str, deque[str]] = {}
         self._session: RunSession | None = None
         self._session_outcomes: queue.SimpleQueue[JobOutcome | None] | None = None
+        self._numbers_timer = QTimer(self, singleShot=True, interval=_NUMBERS_MS)
+        self._numbers_timer.timeout.connect(self.steps_changed)
         self._worker = EngineWorker(self._engine, workspace.root, self)
         self.setup = SetupFollower(self._engine, self._worker, environment.folder, self)
         self.choices = SetupChoices(self._engine, environment, reopen, self)
@@ -393,8 +396,15 @@ class Pipeline(QObject):
             self.warned.emit(payload.problem)
 
     def _put(self, view: StepView) -> None:
-        if self._views.get(view.id) != view:
-            self._views[view.id] = view
+        before = self._views.get(view.id)
+        if before == view:
+            return
+        self._views[view.id] = view
+        if before is not None and replace(before, done=view.done, total=view.total) == view:
+            # Numbers may go on thousands of times a second; whoever reads them needs to see a few.
+            if not self._numbers_timer.isActive():
+                self._numbers_timer.start()
+        else:
             self.steps_changed.emit()
 
     def _tell_busy(self) -> None:
