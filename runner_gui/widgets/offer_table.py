@@ -32,12 +32,16 @@ def check_words(offer: Offer) -> str:
     return "SHA-256" if offer.sha256 else tr("downloads.unchecked")
 
 
-def _check_role(offer: Offer) -> str:
-    return "muted" if offer.sha256 else "amber"
-
-
 def state_words(row: OfferRow) -> str:
+    """Where it stands; of one that nothing can check, that comes first."""
+    if row.state == "offered" and not row.offer.sha256:
+        return tr("downloads.unchecked")
     return tr(f"downloads.{row.state}")
+
+
+def _state_role(row: OfferRow) -> str:
+    unchecked = row.state == "offered" and not row.offer.sha256
+    return "amber" if unchecked else _ROLES.get(row.state, "muted")
 
 
 def _billions(row: OfferRow) -> float | None:
@@ -47,11 +51,11 @@ def _billions(row: OfferRow) -> float | None:
 COLUMNS = (
     Column("downloads.name", lambda row: row.offer.name, stretches=True),
     Column("downloads.family", lambda row: row.family, fits_from=820),
-    Column("downloads.parameters", lambda row: row.offer.parameters or fmt.NONE, _billions, fits_from=440),
+    Column("downloads.parameters", lambda row: row.offer.parameters or fmt.NONE, _billions, fits_from=600),
     Column("downloads.size", lambda row: fmt.size(row.offer.size_bytes), lambda row: row.offer.size_bytes),
     Column("downloads.released", lambda row: row.offer.released or fmt.NONE, fits_from=940),
-    Column("downloads.check", lambda row: check_words(row.offer), color=lambda row: _check_role(row.offer)),
-    Column("downloads.state", state_words, color=lambda row: _ROLES.get(row.state, "muted")),
+    Column("downloads.check", lambda row: check_words(row.offer), fits_from=700),
+    Column("downloads.state", state_words, color=_state_role),
 )
 
 
@@ -65,4 +69,5 @@ class OfferTable(RecordTable):
             lambda row: row.offer.name,
         )
         super().__init__(COLUMNS, records, "page.downloads", parent)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names begin alike
         self.sortByColumn(4, Qt.SortOrder.DescendingOrder)
