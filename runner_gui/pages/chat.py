@@ -183,7 +183,7 @@ class ChatPage(QWidget):
         if (known := self.talks.get(conversation.id)) is not None:
             return known
         talk = Talk(conversation, self)
-        talk.kept.connect(lambda: self._keep(talk))
+        talk.kept.connect(self._on_kept)
         talk.failed.connect(self._on_failed)
         talk.answering_changed.connect(lambda _: self._show_state())
         talk.turns_changed.connect(self._show_state)
@@ -213,6 +213,10 @@ class ChatPage(QWidget):
         if self.talk.say(text):
             self.entry.clear()
             self.banner.dismiss()
+
+    def _on_kept(self) -> None:
+        if isinstance(talk := self.sender(), Talk):
+            self._keep(talk)
 
     def _keep(self, talk: Talk) -> None:
         conversation = talk.conversation

@@ -56,7 +56,8 @@ class ModelServers(QObject):
         """Give a model up."""
         if self._servers.pop(server, None) is not None:
             self._ending.append(server)
-            server.ended.connect(lambda: self._on_ended(server))
+            # A slot that holds the server itself would let go of it in the middle of its own destructor.
+            server.ended.connect(self._on_ended)
             server.stop()
             self.changed.emit()
 
@@ -69,7 +70,8 @@ class ModelServers(QObject):
             server.close()
         self.changed.emit()
 
-    def _on_ended(self, server: ModelServer) -> None:
-        if server in self._ending:
-            self._ending.remove(server)
+    def _on_ended(self) -> None:
+        ended = [server for server in self._ending if server is self.sender()]
+        self._ending = [server for server in self._ending if server not in ended]
+        for server in ended:
             server.deleteLater()

@@ -138,9 +138,10 @@ class MessageList(QScrollArea):
             self._drawing.start()
         else:
             view.show_whole()
-        view.edited.connect(lambda text, ask: talk.edit(self._number(view), text, ask=ask))
-        view.again_requested.connect(lambda: talk.answer_again(self._number(view)))
-        view.remove_requested.connect(lambda: talk.remove(self._number(view)))
+        # Slots that hold the view itself would let go of it in the middle of its own destructor.
+        view.edited.connect(self._on_edited)
+        view.again_requested.connect(self._on_again)
+        view.remove_requested.connect(self._on_remove)
         line = QHBoxLayout()
         is_user = turn.role == "user"
         line.setContentsMargins(INDENT_PX if is_user else 0, 0, 0 if is_user else INDENT_PX, 0)
@@ -148,8 +149,21 @@ class MessageList(QScrollArea):
         self._column.insertLayout(self._column.count() - 1, line)
         self.views.append(view)
 
-    def _number(self, view: MessageView) -> int:
-        return self._first + self.views.index(view)
+    def _number(self) -> int:
+        """The turn whose view has just asked for something."""
+        return self._first + next(i for i, view in enumerate(self.views) if view is self.sender())
+
+    def _on_edited(self, text: str, ask: bool) -> None:
+        if self._talk is not None:
+            self._talk.edit(self._number(), text, ask=ask)
+
+    def _on_again(self) -> None:
+        if self._talk is not None:
+            self._talk.answer_again(self._number())
+
+    def _on_remove(self) -> None:
+        if self._talk is not None:
+            self._talk.remove(self._number())
 
     def _on_text(self, piece: str) -> None:
         self._pending.append(piece)

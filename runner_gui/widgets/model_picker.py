@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
+from pathlib import Path
+
+from PySide6.QtCore import QElapsedTimer, Qt, QTimer, Signal
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from runner_gui.i18n import language_changed, tr
@@ -20,6 +22,8 @@ _LOOKS = {
     "loading": ("ring", "amber"),
     "ready": ("check", "green"),
 }
+# How long loading takes before it is told.
+TOLD_AFTER_S = 5
 
 
 class ModelPicker(QWidget):
@@ -44,6 +48,11 @@ class ModelPicker(QWidget):
         self._menu, self._servers = menu, servers
         self.server: ModelServer | None = None
         self.beside: ModelPicker | None = None
+        self._entries: list[tuple[str, ServeOptions]] = []
+        self._since = QElapsedTimer()
+        self._clock = QTimer(self)
+        self._clock.setInterval(1000)
+        self._clock.timeout.connect(self._show_state)
         self.combo = CalmComboBox()
         self.combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.icon, self.state = IconLabel("dot", "muted", 12), ElidedLabel()
@@ -101,38 +110,53 @@ class ModelPicker(QWidget):
             self._servers.close(self.server)
 
     def _fill(self) -> None:
-        """The choices, and what is loaded although it is none of them."""
+        """The choices; what is loaded stands for its entry, or is an entry of its own."""
         current = self.options()
-        entries = [(_title(choice), choice.options) for choice in self._menu.choices]
-        listed = [options for _, options in entries]
+        titles = {_key(choice.options): _title(choice) for choice in self._menu.choices}
+        wanted = {_key(choice.options): choice.options for choice in self._menu.choices}
         running = [self._servers.options_of(server) for server in self._servers.running()]
-        entries += [
-            (_name(options), options)
-            for options in (*running, current)
-            if options is not None and options not in listed
-        ]
-        self.combo.clear()
-        for title, options in entries:
-            self.combo.addItem(title, options)
-            self.combo.setItemData(self.combo.count() - 1, str(options.model), 3)  # a tool tip
-        self.combo.setCurrentIndex(next((i for i, (_, o) in enumerate(entries) if o == current), -1))
-        self.combo.setPlaceholderText(tr("chat.choose_model"))
+        for options in (*running, current):
+            if options is not None:
+                wanted[_key(options)] = options
+        entries = [(titles.get(key) or _name(options), options) for key, options in wanted.items()]
+        if entries != self._entries:  # else a list that is open would close
+            self._entries = entries
+            self.combo.clear()
+            for index, (title, options) in enumerate(entries):
+                self.combo.addItem(title, options)
+                self.combo.setItemData(index, str(options.model), Qt.ItemDataRole.ToolTipRole)
+        chosen = (index for index, (_, options) in enumerate(entries) if options == current)
+        self.combo.setCurrentIndex(next(chosen, -1))
 
     def _show_state(self) -> None:
         server = self.server
         state = server.state if server is not None else "off"
         self.icon.set_icon(*_LOOKS[state])
-        words = tr(f"chat.state_{state}")
+        words = [tr(f"chat.state_{state}")]
+        if state != "loading":
+            self._since.invalidate()
+            self._clock.stop()
+        elif not self._since.isValid():
+            self._since.start()
+            self._clock.start()
+        elif (seconds := self._since.elapsed() // 1000) >= TOLD_AFTER_S:
+            words.append(fmt.duration(seconds))
         if server is not None and server.is_ready:
-            words = f"{words} · {server.device.upper()} · RWKV-{server.generation}"
-        self.state.set_full_text(words)
+            words += [server.device.upper(), f"RWKV-{server.generation}"]
+        self.state.set_full_text(" · ".join(words))
         self.eject.setEnabled(server is not None and server.is_running)
 
     def retranslate(self) -> None:
         self.combo.setAccessibleName(tr("chat.choose_model"))
+        self.combo.setPlaceholderText(tr("chat.choose_model"))
         self.eject.set_words(tr("chat.eject"))
         self._fill()
         self._show_state()
+
+
+def _key(options: ServeOptions) -> tuple[Path | None, ...]:
+    """What answers; where and how it runs is another matter."""
+    return options.model, options.adapter, options.state
 
 
 def _title(choice: ModelChoice) -> str:

@@ -166,6 +166,11 @@ def test_a_turn_is_edited_and_answered_from_there(
     assert said[1] != "changed"
     chat.messages.views[1].buttons["remove"].click()
     assert answered(chat, qtbot) == ["uno"]
+    chat.panel.thinking.setCurrentIndex(2)
+    say(chat, qtbot, "think")
+    assert answered(chat, qtbot)[2].startswith("<think>")
+    qtbot.waitUntil(lambda: len(chat.messages.views) == 3, timeout=SECONDS)
+    assert chat.messages.views[2]._message.parts[0].kind == "thought"
 
 
 def test_the_server_dies_in_the_middle_and_is_loaded_again(
