@@ -150,6 +150,8 @@ QCheckBox::indicator:checked:disabled { background: $muted; border-color: $muted
 
 QProgressBar { background: $hover; border: none; border-radius: 3px; min-height: 6px; max-height: 6px; }
 QProgressBar::chunk { background: $accent; border-radius: 3px; }
+QProgressBar[tone="amber"]::chunk { background: $amber; }
+QProgressBar[tone="red"]::chunk { background: $red; }
 QSlider::groove:horizontal { height: 4px; background: $border; border-radius: 2px; }
 QSlider::sub-page:horizontal { background: $accent; border-radius: 2px; }
 QSlider::handle:horizontal {

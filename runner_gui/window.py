@@ -325,6 +325,7 @@ class MainWindow(QMainWindow):
         self.configurations.close()
         self.talk_pages.close()
         self.train_page.reporter.close()
+        self.train_page.estimate.close()
         self.train_page.run_view.close_files()
         self.settings_page.close_files()
         self.about_page.close_files()

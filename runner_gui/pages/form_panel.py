@@ -12,6 +12,7 @@ from runner_gui.i18n import language_changed, tr
 from runner_gui.model.form import FormState
 from runner_gui.model.readiness import Action
 from runner_gui.widgets.controls import Card, button, label, restyle, row
+from runner_gui.widgets.estimate_panel import EstimatePanel
 from runner_gui.widgets.param_form import ParamForm
 from runner_gui.widgets.preset_bar import PresetBar
 
@@ -51,6 +52,7 @@ class FormPanel(Card):
         (self.advanced if advanced else self.simple).setChecked(True)
         self.locked, self.reason = label("caption", wrap=True), label("caption", wrap=True)
         self.primary = button("primary")
+        self.estimate = EstimatePanel()
         self.prepare, self.enqueue, self.queue = button("link"), button("link"), button("link")
         self.locked.hide()
         self._lay_out()
@@ -67,6 +69,7 @@ class FormPanel(Card):
         foot = QVBoxLayout()
         foot.setContentsMargins(0, 4, 12, 0)
         foot.setSpacing(6)
+        foot.addWidget(self.estimate)
         foot.addWidget(self.reason)
         foot.addWidget(self.primary)
         foot.addLayout(row(self.prepare, self.enqueue, 1, self.queue, spacing=0))

@@ -18,6 +18,7 @@ from runner_gui.model.settings import Settings
 from runner_gui.model.train_presets import preset_values
 from runner_gui.model.workspace import MODEL_SUFFIXES, Workspace
 from runner_gui.pages.form_panel import FormPanel
+from runner_gui.pages.train_estimate import TrainEstimate
 from runner_gui.pages.train_params import TrainParamsFlow
 from runner_gui.pages.train_queue import TrainQueueFlow
 from runner_gui.pages.train_room import TrainRoom
@@ -77,6 +78,9 @@ class TrainPage(QWidget):
         self.flow = self.runs.flow
         self.queue = RunQueue(pipeline, workspace.queue_file, self)
         self.queueing = TrainQueueFlow(self, self.panel, self.form_state, self.queue, pipeline)
+        self.estimate = TrainEstimate(
+            self, self.panel.estimate, self.form_state, self.reporter, pipeline
+        )
         self.params = TrainParamsFlow(
             self, self.panel.presets, self.form_state, settings, pipeline, self.banner
         )
@@ -124,6 +128,7 @@ class TrainPage(QWidget):
         """What may wait until the window is on the screen: the plot, the runs, the probes."""
         self.setFocus()
         self.run_view.chart.load()
+        self.estimate.refresh()
         self.pipeline.looked.connect(self._go_on, Qt.ConnectionType.SingleShotConnection)
         self.pipeline.refresh()
         self.runs.look()

@@ -138,6 +138,19 @@ def report_args(values: Mapping[str, Any], cache: Path) -> list[str]:
     return [*args, values["data"]]
 
 
+def estimate_args(values: Mapping[str, Any]) -> list[str]:
+    """Estimate a run with these parameters; its data is left out, since reading that may take long.
+
+    Args:
+        values: parameter name -> value.
+    """
+    args = ["estimate", "--json"]
+    for param_name, value in with_paths(values, absolute).items():
+        if param_name not in ("data", "mix_data"):
+            args += _flag(param_name, value)
+    return args
+
+
 def merge_args(
     base: Path, adapter: Path, output: Path, name: Naming = absolute, options: Sequence[str] = ()
 ) -> list[str]:

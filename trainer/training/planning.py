@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.contract.params import TrainParams
@@ -15,6 +15,8 @@ from trainer.training.machine import Target, computes_in_bytes, target
 
 # Shorter contexts are not worth training on; a suggested one is a multiple of it.
 _LEAST_CTX_LEN = 64
+# Of what is free, what a suggestion plans with.
+SPARED = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def _changes(
     infos: Mapping[str, TensorInfo], spec: ModelSpec, params: TrainParams, device: Target
 ) -> dict[str, Any] | None:
     """The mildest changes that fit: recompute, smaller batches, shorter rows, a quantised base; or None."""
+    # What is free now may be a little less when the run starts.
+    device = replace(device, available_bytes=int(SPARED * device.available_bytes))
     quantised: list[dict[str, Any]] = [{}]
     if params.quant == "none" and params.method != "full":
         quantised.append({"quant": "nf4"})
