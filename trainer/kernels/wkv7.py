@@ -106,23 +106,25 @@ def wkv7_chunked(
         g = log_w.cumsum(2)
         middle = g[:, :, CHUNK // 2 - 1 : CHUNK // 2]
         grow, shrink = (middle - g).exp(), (g - middle).exp()
-        rg, ag = r * shrink, a * (g - log_w - middle).exp()
-        keys = torch.cat((b * grow, k * grow), 2)
+        # What reads and what writes, each in one tensor: few large products are quicker than many small ones.
+        readers = torch.cat((a * (g - log_w - middle).exp(), r * shrink), 2)
+        writers = torch.cat((b * grow, k * grow), 2)
         lower = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=r.device).tril()
-        strict = lower.tril(-1)
-        ab, ak = (ag @ keys.transpose(-1, -2)).split(CHUNK, -1)
-        rb, rk = (rg @ keys.transpose(-1, -2)).split(CHUNK, -1)
-        ab, ak, rb, rk = ab * strict, ak * strict, rb * lower, rk * lower
+        earlier = lower.tril(-1)
+        seen = torch.cat((torch.cat((earlier, earlier), 1), torch.cat((lower, lower), 1)))
+        of_b, of_k = ((readers @ writers.transpose(-1, -2)) * seen).split(CHUNK, -1)
+        ab, rb = of_b.split(CHUNK, -2)
+        ak_v, rk_v = (of_k @ v).split(CHUNK, -2)
+        ag, rg = (readers * middle.exp()).split(CHUNK, -2)
         eye = torch.eye(CHUNK, dtype=dtype, device=r.device)
-        to_middle, to_end = middle.exp(), (g[:, :, -1:] - middle).exp()
-        right = torch.cat((ak @ v, ag * to_middle), -1)
-        U0, W = torch.linalg.solve_triangular(eye - ab, right, upper=False, unitriangular=True).split(N, -1)
-        y0 = rk @ v + rb @ U0
-        R = rg * to_middle + rb @ W
-        b_end, k_end = keys.split(CHUNK, 2)
-        b_end, k_end = b_end * to_end, k_end * to_end
-        M = W.transpose(-1, -2) @ b_end + torch.diag_embed(g[:, :, -1].exp())
-        G = U0.transpose(-1, -2) @ b_end + v.transpose(-1, -2) @ k_end
+        UW = torch.linalg.solve_triangular(
+            eye - ab, torch.cat((ak_v, ag), -1), upper=False, unitriangular=True
+        )
+        y0, R = (torch.cat((rk_v, rg), -1) + rb @ UW).split(N, -1)
+        b_end, k_end = (writers * (g[:, :, -1:] - middle).exp()).split(CHUNK, 2)
+        G, M = (UW.transpose(-1, -2) @ b_end).split(N, -2)
+        G = G + v.transpose(-1, -2) @ k_end
+        M = M + torch.diag_embed(g[:, :, -1].exp())
         S0 = G.new_zeros(B * H, N, N) if state is None else state.to(dtype).reshape(B * H, N, N)
         S_in, S = _Scan.apply(M, G, S0, kept_states(resets, G, B))
         y = y0 + R @ S_in.transpose(-1, -2)
