@@ -34,6 +34,8 @@ LORA_PARTS = ("att", "ffn", "time", "ln", "time_lora", "emb", "head")
 # Switches of old trainers that no current model has; accepted from imported settings and kept off.
 DEAD_SWITCHES = ("pre_ffn", "head_qk")
 MAX_WEIGHT = 100.0
+# In what a kind of device computes. On a CPU bf16 means "where it is quicker, else fp32".
+PRECISIONS = {"cpu": ("bf16", "fp32"), "cuda": ("bf16", "fp16", "tf32", "fp32")}
 
 
 def _p(
@@ -131,6 +133,7 @@ class TrainParams(BaseModel):
     adam_eps: float = _p(1e-8, kind="float", group="learning", gt=0.0, le=1.0, scientific=True)
     weight_decay: float = _p(0.0, kind="float", group="learning", ge=0.0, le=1.0)
     grad_clip: float = _p(1.0, kind="float", group="learning", ge=0.0, le=1000.0)
+    l2wrap: float = _p(0.0, kind="float", group="learning", ge=0.0, le=1.0, scientific=True)
 
     method: Literal["lora", "dora", "pissa", "miss", "state", "full"] = _p(
         "lora", kind="choice", group="lora", choices=("lora", "dora", "pissa", "miss", "state", "full")
@@ -320,6 +323,8 @@ def _conflicts(params: TrainParams) -> list[Problem]:
         found.append(Problem("param_conflict", {"with": "val_fraction=0"}, "patience"))
     if params.sample_heldout and params.val_fraction == 0.0:
         found.append(Problem("param_conflict", {"with": "val_fraction=0"}, "sample_heldout"))
+    if params.precision not in PRECISIONS.get(params.device, PRECISIONS["cuda"]):
+        found.append(Problem("param_conflict", {"with": f"device={params.device}"}, "precision"))
     if params.method == "full" and params.lora_load is not None:
         found.append(Problem("param_conflict", {"with": "method=full"}, "lora_load"))
     if params.method == "full" and params.quant != "none":

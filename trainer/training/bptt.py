@@ -22,13 +22,14 @@ from trainer.training.head_loss import summed_loss
 
 
 def segment_losses(
-    model: RWKV, batch: MicroBatch, *, chunk_tokens: int, bptt_chunks: int = 0
+    model: RWKV, batch: MicroBatch, *, chunk_tokens: int, bptt_chunks: int = 0, l2wrap: float = 0.0
 ) -> Iterator[Tensor]:
     """The summed cross-entropy of each segment; run its backward pass before asking for the next one.
 
     Args:
         chunk_tokens: a multiple of 16.
         bptt_chunks: chunks of a segment; 0 makes the whole row one segment.
+        l2wrap: see `head_cross_entropy`.
     """
     # The back ends' test runs once, and not in what is computed again: repeating that would not repeat it.
     choose(model.operation, batch.tokens.device.type, model.compute_dtype)
@@ -43,7 +44,7 @@ def segment_losses(
         rows, stop = sum(end > start for end in row_ends), start + chunk_tokens
         arguments = (
             model, tokens[:rows, start:stop], targets[:rows, start:stop],
-            resets[:rows, start // ALIGN : stop // ALIGN], _first_rows(state, rows),
+            resets[:rows, start // ALIGN : stop // ALIGN], _first_rows(state, rows), l2wrap,
         )  # fmt: skip
         is_last = stop >= row_ends[0] or (bptt_chunks > 0 and number % bptt_chunks == 0)
         # The last chunk is the first that the backward pass needs: it would be computed twice in a row.
@@ -69,6 +70,6 @@ def _first_rows(state: State | None, rows: int) -> State | None:
 
 
 def _chunk(
-    model: RWKV, tokens: Tensor, targets: Tensor, resets: Tensor, state: State | None
+    model: RWKV, tokens: Tensor, targets: Tensor, resets: Tensor, state: State | None, l2wrap: float
 ) -> tuple[Tensor, State]:
-    return model(tokens, state, resets, partial(summed_loss, targets))
+    return model(tokens, state, resets, partial(summed_loss, targets, l2wrap=l2wrap))

@@ -102,7 +102,9 @@ def losses(model: RWKV, window: Window, params: TrainParams) -> Iterator[Tensor]
     """The summed cross-entropies of a window, each to be followed by its backward pass."""
     chunk_tokens = -(-params.ctx_len // ALIGN) * ALIGN
     for batch in window:
-        yield from segment_losses(model, batch, chunk_tokens=chunk_tokens, bptt_chunks=params.bptt_chunks)
+        yield from segment_losses(
+            model, batch, chunk_tokens=chunk_tokens, bptt_chunks=params.bptt_chunks, l2wrap=params.l2wrap
+        )
 
 
 def processes() -> int:

@@ -48,6 +48,30 @@ def test_equals_cross_entropy_over_whole_logits(
 
 
 @pytest.mark.parametrize("trained", [False, True])
+def test_l2wrap_pulls_at_the_largest_logit_of_each_counted_row(
+    monkeypatch: pytest.MonkeyPatch, trained: bool
+) -> None:
+    monkeypatch.setattr(head_loss, "ROWS", 16)
+    monkeypatch.setattr(head_loss, "VOCAB_TILE", 7)
+    hidden, weight, targets = inputs(37, 6, 40)
+    targets[::3] = IGNORE
+    leaves = [hidden.requires_grad_()] + ([weight.requires_grad_()] if trained else [])
+    plain = head_cross_entropy(hidden, weight, targets)
+    # In two parts, as gradients are accumulated, and divided by what counts in all of them.
+    counted, strength = int((targets >= 0).sum()), 0.3
+    parts = [
+        head_cross_entropy(hidden[part], weight, targets[part], strength) / counted
+        for part in (slice(0, 10), slice(10, None))
+    ]
+    torch.testing.assert_close(sum(parts), plain / counted)
+    largest = (hidden @ weight.T)[targets >= 0].amax(1)
+    expected = plain / counted + strength / 2 * largest.square().mean()
+    got = [gradients(part, leaves) for part in parts]
+    for one, other, whole in zip(*got, gradients(expected, leaves), strict=True):
+        torch.testing.assert_close(one + other, whole, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("trained", [False, True])
 def test_gradients_against_finite_differences(monkeypatch: pytest.MonkeyPatch, trained: bool) -> None:
     monkeypatch.setattr(head_loss, "VOCAB_TILE", 4)
     hidden, weight, targets = inputs(5, 3, 9)
