@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+
 from PySide6.QtCore import QObject, Signal
 
 from runner_gui.model.catalogue import Catalogue, Offer, load_catalogue, read_listing, save_catalogue
+from runner_gui.model.problems import AnyProblem
 from runner_gui.model.workspace import Workspace, assets_folder
-from runner_gui.services.background import Background
 from trainer.contract.errors import AppError, Problem
+from wsl_bootstrap.cancel import CancelledError, CancelToken
 from wsl_bootstrap.codes import make_code
 from wsl_bootstrap.step import StepError
 
+LOG = logging.getLogger(__name__)
 _TIMEOUT_S = 15.0
 
 
@@ -25,6 +30,8 @@ class CatalogueKeeper(QObject):
     changed = Signal()
     failed = Signal(object)
 
+    _listed = Signal(object)
+
     def __init__(
         self, workspace: Workspace, parent: QObject | None = None, catalogue: Catalogue | None = None
     ) -> None:
@@ -32,7 +39,8 @@ class CatalogueKeeper(QObject):
         self._file = workspace.catalogue_file
         self.catalogue = catalogue or load_catalogue(assets_folder() / "catalogue.json", self._file)
         self.is_refreshing = False
-        self._background = Background(self)
+        self._cancel = CancelToken()
+        self._listed.connect(self._take)
 
     def offer(self, name: str) -> Offer | None:
         return next((offer for offer in self.catalogue.models if offer.name == name), None)
@@ -42,18 +50,30 @@ class CatalogueKeeper(QObject):
         if not self.is_refreshing:
             self.is_refreshing = True
             self.changed.emit()
-            catalogue = self.catalogue
-            self._background.submit(lambda: _listed(catalogue, first, proxy), self._take)
+            threading.Thread(target=self._ask, args=(self.catalogue, first, proxy), daemon=True).start()
 
     def close(self) -> None:
-        self._background.close()
+        """Ask no further server; the one that is being asked is not waited for."""
+        self._cancel.cancel()
 
-    def _take(self, outcome: list[Offer] | Exception) -> None:
+    def _ask(self, catalogue: Catalogue, first: str, proxy: str | None) -> None:
+        """In a thread of its own."""
+        try:
+            outcome: list[Offer] | AnyProblem = _listed(catalogue, first, proxy, self._cancel)
+        except CancelledError:
+            return
+        except StepError as error:
+            outcome = error.code
+        except Exception as error:  # the edge of the thread
+            LOG.exception("the catalogue was not refreshed")
+            outcome = Problem("internal", {"detail": str(error)})
+        if not self._cancel.cancelled:
+            self._listed.emit(outcome)
+
+    def _take(self, outcome: list[Offer] | AnyProblem) -> None:
         self.is_refreshing = False
-        if isinstance(outcome, StepError):
-            self.failed.emit(outcome.code)
-        elif isinstance(outcome, Exception):
-            self.failed.emit(Problem("internal", {"detail": str(outcome)}))
+        if not isinstance(outcome, list):
+            self.failed.emit(outcome)
         else:
             self.catalogue = self.catalogue.merged(outcome)
             try:
@@ -63,11 +83,11 @@ class CatalogueKeeper(QObject):
         self.changed.emit()
 
 
-def _listed(catalogue: Catalogue, first: str, proxy: str | None) -> list[Offer]:
-    """What the repositories list, each by the first server that answers; in a worker thread.
+def _listed(catalogue: Catalogue, first: str, proxy: str | None, cancel: CancelToken) -> list[Offer]:
+    """What the repositories list, each by the first server that answers.
 
     Raises:
-        StepError: no server answered for any of them.
+        StepError: no server answered for any of them. CancelledError.
     """
     from wsl_bootstrap.downloads import fetch_json
 
@@ -75,6 +95,7 @@ def _listed(catalogue: Catalogue, first: str, proxy: str | None) -> list[Offer]:
     reasons: list[str] = []
     for name, repository in catalogue.repositories.items():
         for source in sorted(repository.sources, key=lambda source: source.host != first):
+            cancel.raise_if_cancelled()
             try:
                 raw = fetch_json(source.listing_url(), proxy, _TIMEOUT_S)
             except StepError as error:

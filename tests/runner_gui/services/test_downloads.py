@@ -239,6 +239,20 @@ def test_the_catalogue_is_refreshed_from_the_first_server_that_answers(
     assert space.catalogue_file.is_file()
 
 
+def test_closing_does_not_wait_for_a_server_that_says_nothing(
+    file_server: Any, space: Workspace, make: Any, qtbot: QtBot
+) -> None:
+    file_server.serve("/one/api/models/r/tree/main", b"[]", paced=True)
+    file_server.serve(path_of(A), CONTENT, paced=True)
+    downloads = make(catalogue(file_server))
+    downloads.add(downloads.keeper.catalogue.models[0])
+    downloads.refresh()
+    qtbot.waitUntil(lambda: len(file_server.asked) == 2, timeout=SECONDS)
+    downloads.close()  # and the test would not end, were it waited for
+    assert not file_server.released.is_set()
+    assert downloads.keeper.is_refreshing
+
+
 def test_the_rate_is_of_the_last_seconds() -> None:
     rate = Rate()
     assert rate.note(0.0, 0) is None
