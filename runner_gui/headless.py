@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import QCoreApplication, QObject, QTimer
 
-from runner_gui.i18n import set_language, tr
+from runner_gui.i18n import LANGUAGES, set_language, tr
 from runner_gui.model.form import FormState
 from runner_gui.model.problems import AnyProblem, sentence_key
 from runner_gui.model.run_store import best_checkpoint
@@ -282,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry the sample through the whole pipeline and say whether all came out as promised."""
     parser = argparse.ArgumentParser(prog="runner_gui.headless", description=main.__doc__)
     parser.add_argument("--work-dir", type=Path, help="where runs, models and converted data go")
-    parser.add_argument("--language", choices=("system", "en", "zh_CN"), default="system")
+    parser.add_argument("--language", choices=("system", *LANGUAGES), default="system")
     parser.add_argument("--yes", action="store_true", help="agree to downloads that set-up may need")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

@@ -15,8 +15,8 @@ from trainer.contract import texts as trainer_texts
 log = logging.getLogger(__name__)
 
 LANGUAGES = trainer_texts.LANGUAGES
-LANGUAGE_NAMES = {"en": "English", "zh_CN": "简体中文"}  # each in its own language, so that it is found
-LanguageChoice = Literal["system", "en", "zh_CN"]
+LANGUAGE_NAMES = {"en": "English", "zh_CN": "简体中文", "ja": "日本語"}  # each as who reads it calls it
+LanguageChoice = Literal["system", "en", "zh_CN", "ja"]
 
 
 class _Language(QObject):
@@ -52,7 +52,7 @@ def _read(package: str, code: str) -> dict[str, str]:
 
 
 def language() -> str:
-    """The code of the language in use: "en" or "zh_CN"."""
+    """The code of the language in use, one of `LANGUAGES`."""
     return _language.code
 
 
@@ -67,8 +67,9 @@ def set_language(choice: str) -> None:
 
 
 def system_language() -> str:
-    """Chinese where the system speaks it, else English."""
-    return "zh_CN" if QLocale.system().language() == QLocale.Language.Chinese else "en"
+    """Chinese or Japanese where the system speaks it, else English."""
+    spoken = {QLocale.Language.Chinese: "zh_CN", QLocale.Language.Japanese: "ja"}
+    return spoken.get(QLocale.system().language(), "en")
 
 
 def has(key: str) -> bool:

@@ -25,7 +25,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="ignore", validate_assignment=True)
 
     version: Literal[1] = VERSION
-    language: Literal["system", "en", "zh_CN"] = "system"
+    language: Literal["system", "en", "zh_CN", "ja"] = "system"
     theme: Literal["system", "light", "dark"] = "system"
     advanced_form: bool = False
     preset: str = "demo"

@@ -40,19 +40,25 @@ def test_every_code_has_its_sentences_and_they_use_no_other_facts(code_id: str, 
 
 
 def test_the_languages_have_the_same_keys_and_facts_and_nothing_left_over(tmp_path: Path) -> None:
-    english, chinese = (load_texts(language) for language in LANGUAGES)
-    assert list(english) == list(chinese)
-    for key in english:
-        assert _placeholders(english[key]) == _placeholders(chinese[key]), key
+    english, *others = (load_texts(language) for language in LANGUAGES)
+    for other in others:
+        assert list(english) == list(other)
+        for key in english:
+            assert _placeholders(english[key]) == _placeholders(other[key]), key
     steps = {f"step.{step.id}.name" for step in setup_steps(Environment(tmp_path))}
     states = {f"setup.state.{state.value}" for state in State}
     codes = {f"setup.{code_id}.{part}" for code_id in REGISTRY for part in CODE_PARTS}
     assert {key for key in english if not key.startswith("setup.cli.")} == steps | states | codes
 
 
-def test_chinese_is_chinese_and_english_is_not() -> None:
-    english, chinese = (load_texts(language) for language in LANGUAGES)
+def test_every_sentence_is_in_its_language() -> None:
+    english, chinese, japanese = (load_texts(language) for language in ("en", "zh_CN", "ja"))
     assert all(re.search(r"[\u4e00-\u9fff]", text) for text in chinese.values())
+    # Names of techniques are what they are everywhere.
+    assert all(
+        re.search(r"[\u3040-\u30ff\u4e00-\u9fff]", japanese[key]) or text == english["step.gpu.name"]
+        for key, text in english.items()
+    )
     assert not any(re.search(r"[\u4e00-\u9fff]", text) for text in english.values())
 
 
@@ -67,6 +73,7 @@ def test_facts_are_filled_in() -> None:
     [
         ({"LANG": "zh_CN.UTF-8"}, "zh_CN"),
         ({"LANG": "en_US.UTF-8"}, "en"),
+        ({"LANG": "ja_JP.UTF-8"}, "ja"),
         ({"LC_ALL": "C", "LANG": "zh_CN.UTF-8"}, "en"),
         ({"LC_MESSAGES": "zh_TW", "LANG": "de_DE"}, "zh_CN"),
     ],

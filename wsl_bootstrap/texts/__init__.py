@@ -1,4 +1,4 @@
-"""The sentences of set-up, in both languages; the window merges them into its own catalogue.
+"""The sentences of set-up, in every language; the window merges them into its own catalogue.
 
 Keys: `step.<id>.name`, `setup.state.<state>`, `setup.<code>.title|why|fix`, and `setup.cli.*` for the
 command line.
@@ -14,7 +14,9 @@ from pathlib import Path
 
 from wsl_bootstrap.codes import Code
 
-LANGUAGES = ("en", "zh_CN")
+LANGUAGES = ("en", "zh_CN", "ja")
+# How the names of a locale begin, on Linux and on Windows.
+_LOCALES = {"zh": "zh_CN", "chinese": "zh_CN", "ja": "ja"}
 CODE_PARTS = ("title", "why", "fix")
 
 
@@ -24,9 +26,10 @@ def load_texts(language: str) -> dict[str, str]:
 
 
 def system_language() -> str:
-    """Return which of LANGUAGES the person's locale asks for, English if neither."""
+    """Return which of LANGUAGES the person's locale asks for, English if none."""
     named = next((value for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := os.environ.get(name))), "")
-    return "zh_CN" if (named or locale.getlocale()[0] or "").lower().startswith(("zh", "chinese")) else "en"
+    locale_name = (named or locale.getlocale()[0] or "").lower()
+    return next((code for begin, code in _LOCALES.items() if locale_name.startswith(begin)), "en")
 
 
 def code_text(texts: Mapping[str, str], code: Code, part: str) -> str:

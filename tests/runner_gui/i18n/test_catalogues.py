@@ -1,4 +1,4 @@
-"""The window's catalogue: both languages alike, every key used, every used key there."""
+"""The window's catalogue: all languages alike, every key used, every used key there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from runner_gui.model.readiness import ActionId
 from trainer.contract.events import PHASES
 
 ROOT = Path(runner_gui.__file__).parent
+# The same in every language.
+NAMES = {
+    "RWKV LoRA Runner", "loss {loss}", "Loss", "Python", "LoRA Alpha", "Aliyun",
+}  # fmt: skip
 QUESTIONS = (
     "delete_chat",
     "stop",
@@ -108,14 +112,40 @@ def test_what_is_named_at_run_time_has_a_sentence(language: str) -> None:
     assert keys - set(known) == set()
 
 
-def test_both_languages_have_the_same_keys_and_take_the_same_facts() -> None:
-    english, chinese = own("en"), own("zh_CN")
-    assert list(english) == list(chinese)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
+@pytest.mark.parametrize("package", ["runner_gui.i18n", "trainer.contract.texts", "wsl_bootstrap.texts"])
+def test_no_key_stands_twice_in_a_file(package: str, language: str) -> None:
+    source = resources.files(package).joinpath(f"{language}.json").read_text("utf-8")
+    keys = [key for key, _ in json.loads(source, object_pairs_hook=list)]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
+def test_every_language_has_the_same_keys_and_takes_the_same_facts(language: str) -> None:
+    english, other = own("en"), own(language)
+    assert list(english) == list(other)
 
     def facts(sentence: str) -> set[str]:
         return {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
 
-    assert [k for k in english if facts(english[k]) != facts(chinese[k])] == []
+    assert [k for k in english if facts(english[k]) != facts(other[k])] == []
+
+
+@pytest.mark.parametrize(
+    ("language", "letters"), [("zh_CN", "[\u4e00-\u9fff]"), ("ja", "[\u3040-\u30ff\u4e00-\u9fff]")]
+)
+def test_nothing_is_left_in_english(language: str, letters: str) -> None:
+    """What has no letters of the language is a name, a unit, or an example of something to type."""
+    english, other = own("en"), own(language)
+    left = [
+        key
+        for key, sentence in other.items()
+        if not re.search(letters, sentence)
+        and re.search("[a-z]{3}", re.sub(r"{\w+}", "", sentence))
+        and english[key] not in NAMES
+        and not key.endswith((".hint", "_text"))
+    ]
+    assert left == []
 
 
 def test_no_key_is_said_twice_with_different_words() -> None:
