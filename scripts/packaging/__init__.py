@@ -1,0 +1,1 @@
+"""Packing the application for people who do not have a checkout."""
