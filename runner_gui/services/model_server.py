@@ -201,6 +201,8 @@ class ModelServer(QObject):
         self.url = ""
         job.deleteLater()
         problem = outcome.problem or Problem("internal", {"detail": f"exit status {outcome.exit_code}"})
+        if isinstance(problem, Problem) and problem.code == "killed":  # that speaks of a run
+            problem = Problem("server_killed", problem.args)
         busy = isinstance(problem, Problem) and problem.code == "port_busy"
         if busy and self.options is not None and self.options.port:
             # Another program has the port, and it is not ours to send away.

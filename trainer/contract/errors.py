@@ -99,6 +99,7 @@ CODES: dict[str, Severity] = {
     "oom_ram": "error",
     "oom_vram": "error",
     "killed": "error",
+    "server_killed": "error",  # signal
     "nonfinite_loss": "error",
     "device_unavailable": "error",
     "deepspeed_missing": "error",  # reason
