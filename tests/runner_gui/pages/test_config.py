@@ -23,6 +23,7 @@ from runner_gui.model.workspace import Workspace
 from runner_gui.pages.config import ConfigPage
 from runner_gui.services.configurations import ConfigurationKeeper
 from runner_gui.services.model_servers import ModelServers
+from trainer.contract.errors import Problem
 
 SECONDS = 60_000
 
@@ -128,6 +129,8 @@ def test_a_crash_is_shown_with_what_to_do(page: ConfigPage, qtbot: QtBot) -> Non
     server = ready(page, qtbot)
     os.kill(server.pid, signal.SIGKILL)
     qtbot.waitUntil(lambda: page.banner.notice is not None, timeout=SECONDS)
+    assert page.banner.notice is not None
+    assert page.banner.notice.problem == Problem("server_killed", {"signal": "SIGKILL"})
     assert page.words.text().startswith("It has ended by itself")
     assert page.run.text() == "Run"
     page.banner.buttons[0].click()
