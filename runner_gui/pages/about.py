@@ -60,7 +60,7 @@ class AboutPage(QWidget):
             grid.addWidget(caption, 0, column)
         for line, package in enumerate(self.versions, start=1):
             for column, text in enumerate((package.name, package.version, package.licence)):
-                cell: QLabel = label("muted" if column else "")
+                cell: QLabel = label("muted" if column else "", wrap=column == 2)
                 cell.setText(text)
                 cell.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
                 grid.addWidget(cell, line, column)

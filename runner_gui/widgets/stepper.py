@@ -145,6 +145,7 @@ class Stepper(QFrame):
     def _rebuild(self, items: Sequence[StepItem]) -> None:
         while (taken := self._box.takeAt(0)) is not None:
             if (widget := taken.widget()) is not None and widget is not self._skipped:
+                widget.hide()  # it may be a while until it is deleted
                 widget.deleteLater()
         self.nodes = {}
         self._skipped.setParent(None)
