@@ -168,6 +168,7 @@ class MainWindow(QMainWindow):
         self.models_page.continue_requested.connect(self._continue_from)
         self.models_page.chat_requested.connect(lambda path: self.open_chat(ServeOptions(path)))
         self.train_page.flow.chat_requested.connect(self._use)
+        self.train_page.flow.compare_requested.connect(self.open_compare)
         self.config_page.chat_requested.connect(self.open_chat)
         self.config_page.shelf_wanted.connect(self.models_page.refresh)
         self.models_page.shelf.changed.connect(self.config_page.take_shelf)
@@ -211,6 +212,11 @@ class MainWindow(QMainWindow):
     def show_help(self) -> None:
         """Open the manual at the page in front."""
         self.shell.show_help(PAGES[self.pages.currentIndex()])
+
+    def open_compare(self, left: ServeOptions, right: ServeOptions) -> None:
+        """Load two models and show the page that asks both."""
+        self.show_page("compare")
+        self.compare_page.load(left, right)
 
     def open_chat(self, options: ServeOptions) -> None:
         """Load a model and show the page to talk to it."""

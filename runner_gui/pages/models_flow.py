@@ -27,9 +27,11 @@ class ModelsFlow(QObject):
 
     Signals:
         chat_requested(object): `ServeOptions` of a model to talk to.
+        compare_requested(object, object): those of two models to hold against each other.
     """
 
     chat_requested = Signal(object)
+    compare_requested = Signal(object, object)
 
     def __init__(self, page: QWidget, pipeline: Pipeline, banner: Banner) -> None:
         super().__init__(page)
@@ -47,6 +49,7 @@ class ModelsFlow(QObject):
         actions = [
             BannerAction("checkpoints.merge", lambda: self.ask_merge(folder, str(point.path)), main=True),
             BannerAction("checkpoints.try", lambda: self.try_checkpoint(folder, str(point.path))),
+            BannerAction("checkpoints.compare", lambda: self.compare_checkpoint(folder, str(point.path))),
         ]
         if status == "stopped" and last_checkpoint(folder) is not None:
             actions.append(BannerAction("action.resume", lambda: self._resume(folder)))
@@ -85,13 +88,22 @@ class ModelsFlow(QObject):
 
     def try_checkpoint(self, folder: RunFolder, checkpoint: str) -> None:
         """Chat with the base model and a checkpoint's adapter, without merging."""
+        if (options := self._mounted(folder, checkpoint)) is not None:
+            self.chat_requested.emit(options)
+
+    def compare_checkpoint(self, folder: RunFolder, checkpoint: str) -> None:
+        """Hold a checkpoint against the base that it was trained from."""
+        if (options := self._mounted(folder, checkpoint)) is not None:
+            self.compare_requested.emit(ServeOptions(options.model), options)
+
+    def _mounted(self, folder: RunFolder, checkpoint: str) -> ServeOptions | None:
         point = _find(folder, checkpoint)
         info = RunStore(folder.path.parent).get(folder.path)
         if point is None or info is None:
             self._fail(Problem("adapter_unreadable", {"path": checkpoint, "reason": "meta.json"}))
-            return
+            return None
         base = self._pipeline.place.original(info.record.params["base_model"])
-        self.chat_requested.emit(ServeOptions(base, point.adapter))
+        return ServeOptions(base, point.adapter)
 
     def show_in_folder(self, path: Path) -> None:
         folder = path if path.is_dir() else path.parent

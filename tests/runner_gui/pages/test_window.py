@@ -363,6 +363,23 @@ def test_from_one_press_to_a_merged_model(ready: MainWindow, qtbot: QtBot) -> No
     assert [turn.role for turn in turns] == ["user", "assistant"]
     assert chat.banner.notice is None
 
+    ready.show_page("train")
+    click(qtbot, page.banner.buttons[2])
+    compare = ready.compare_page
+    assert ready.pages.currentWidget() is compare
+    qtbot.waitUntil(compare.entry.send.isEnabled, timeout=SECONDS)
+    compare.settings.sampling.max_tokens = 8
+    compare.entry.field.setPlainText("hello")
+    click(qtbot, compare.entry.send)
+    qtbot.waitUntil(lambda: not any(talk.is_answering for talk in compare.talks), timeout=SECONDS)
+    assert [talk.conversation.turns[0].content for talk in compare.talks] == ["hello", "hello"]
+    base, tuned = (side.picker.options() for side in compare.sides)
+    assert base is not None
+    assert tuned is not None
+    assert (base.model, base.adapter) == (tuned.model, None)
+    assert tuned.adapter is not None
+    assert compare.banner.notice is None
+
 
 def long_run(window: MainWindow) -> None:
     window.train_page.form_state.set("epoch_count", 2000)
