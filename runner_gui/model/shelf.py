@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from trainer.contract.errors import Problem
 
-Kind = Literal["base", "merged", "adapter", "refused"]
+Kind = Literal["base", "merged", "adapter", "gguf", "refused"]
 # What `Workspace.merged_model_path` writes.
 _MERGED = re.compile(r"(?P<base>.+)-LoRA-(?P<run>\d{8}-\d{6}-.+?)-(?P<step>\d+)(-\d+)?")
 
@@ -57,6 +57,8 @@ def shelf_entry(raw: Mapping[str, Any]) -> ShelfEntry:
     if raw["kind"] == "refused":
         problem = Problem(raw["code"], dict(raw["args"]))
         return ShelfEntry(path, "refused", size_bytes, modified_ts, problem=problem)
+    if raw["kind"] == "gguf":
+        return ShelfEntry(path, "gguf", size_bytes, modified_ts)
     if raw["kind"] == "adapter":
         run = path.parents[2].name if path.parent.parent.name == "ckpt" else ""
         origin = (raw.get("base") or "", run, raw.get("step"))

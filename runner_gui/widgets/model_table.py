@@ -10,7 +10,7 @@ from runner_gui.model.shelf import ShelfEntry
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.record_table import Column, Records, RecordTable
 
-KIND_ROLES = {"base": "text", "merged": "green", "adapter": "accent_text", "refused": "red"}
+KIND_ROLES = {"base": "text", "merged": "green", "adapter": "accent_text", "gguf": "muted", "refused": "red"}
 
 
 def _generation(entry: ShelfEntry) -> str:

@@ -14,7 +14,8 @@ from trainer.commands.inspect import describe
 from trainer.commands.output import EXIT_DONE
 from trainer.contract.errors import AppError, InputError, Problem
 
-SUFFIXES = (".pth", ".safetensors")
+GGUF = ".gguf"  # what merges and exports write for llama.cpp; nothing here reads it
+SUFFIXES = (".pth", ".safetensors", GGUF)
 DEPTH = 4  # folders below the one that is named: a run's checkpoints lie three down
 
 
@@ -56,7 +57,7 @@ def model_files(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 def _entry(path: Path) -> dict[str, Any]:
     try:
-        described = describe(path)
+        described = {"kind": "gguf", "path": str(path)} if path.suffix == GGUF else describe(path)
     except AppError as error:
         described = {"kind": "refused", "path": str(path), "code": error.code, "args": error.problem.args}
     stat = path.stat()
@@ -67,6 +68,8 @@ def _line(entry: dict[str, Any]) -> str:
     size = f"{entry['bytes'] / 1e6:,.1f} MB"
     if entry["kind"] == "refused":
         return f"{size}  {Problem(entry['code'], entry['args']).sentence()}"
+    if entry["kind"] == "gguf":
+        return f"{size}  for llama.cpp"
     if entry["kind"] == "model":
         return f"{size}  RWKV-{entry['generation']}, {entry['parameters']:,} parameters, {entry['dtype']}"
     return f"{size}  adapter, r {entry['r']}, of {entry['base'] or '?'}"

@@ -17,6 +17,7 @@ def test_what_lies_in_folders_is_told_and_what_is_wrong_in_its_place(
     (folder / "sub").mkdir(parents=True)
     make_checkpoint(folder / "b.pth")
     (folder / "broken.pth").write_bytes(b"no zip")
+    (folder / "c.gguf").write_bytes(b"GGUF")
     (folder / ".merging-1.pth").write_bytes(b"half")
     (folder / "sub" / "readme.txt").write_text("x")
     assert main(["models", str(folder), "--json"]) == 0
@@ -24,6 +25,7 @@ def test_what_lies_in_folders_is_told_and_what_is_wrong_in_its_place(
     assert [(Path(e["path"]).name, e["kind"]) for e in found] == [
         ("b.pth", "model"),
         ("broken.pth", "refused"),
+        ("c.gguf", "gguf"),
     ]
     assert found[0]["generation"] == "7"
     assert found[0]["bytes"] == (folder / "b.pth").stat().st_size
@@ -32,6 +34,7 @@ def test_what_lies_in_folders_is_told_and_what_is_wrong_in_its_place(
     out = capsys.readouterr().out
     assert "RWKV-7" in out
     assert "broken.pth" in out
+    assert "for llama.cpp" in out
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
