@@ -9,8 +9,13 @@ from typing import Any
 
 from trainer.commands.arguments import positive_number
 from trainer.commands.output import EXIT_DONE, open_output
+from trainer.commands.train import add_flag, default_cache
 from trainer.contract.errors import InputError
 from trainer.contract.events import EventWriter
+from trainer.contract.params import PARAMS, checked
+
+# How records become documents, as in training.
+RENDERING = ("data_columns", "think")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -21,18 +26,22 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--data", required=True, type=Path, metavar="D")
     parser.add_argument("--vocab", type=Path, metavar="V")
     parser.add_argument("--loss-mask", choices=("all", "assistant"), default="all")
+    for name in RENDERING:
+        add_flag(parser, PARAMS[name])
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    given = {name: getattr(args, name) for name in RENDERING if hasattr(args, name)}
+    params = checked({"base_model": str(args.model), "data": str(args.data), **given})
     output = open_output()
     events = EventWriter(None, output.feed)
     from trainer.adapters.attach import attach_adapter
     from trainer.adapters.files import check_fits, read_adapter
-    from trainer.commands.train import default_cache
     from trainer.data.binidx import BinidxReader
     from trainer.data.cache import ensure_converted
+    from trainer.data.records import RenderOptions
     from trainer.models.checkpoint import open_checkpoint
     from trainer.models.loading import load_model
     from trainer.training.evaluation import evaluate, tokens_to_read
@@ -51,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         default_cache(),
         lambda done, total: events.write("progress", what="convert", done=done, total=total, unit="bytes"),
         lambda problem: events.write("warning", code=problem.code, args=dict(problem.args)),
+        RenderOptions.make(params.data_columns, params.think),
     )
     reader = BinidxReader(prefix)
     reader.check_vocabulary(model.spec.vocab_size)

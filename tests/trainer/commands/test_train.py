@@ -278,6 +278,24 @@ def test_eval_tells_the_mean_loss(base: Path, data: Path) -> None:
     assert result["tokens"] > 24 * 10
 
 
+def test_eval_renders_records_as_training_does(base: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    rows = "".join(f"what {i},<think>hm</think>answer {i}\n" for i in range(8))
+    table.write_text("Question,Reply\n" + rows)
+
+    def tokens(*options: str) -> int:
+        done = run("eval", "--model", base, "--data", table, "--json", *options)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout.splitlines()[-1])["tokens"]
+
+    columns = "--data-columns=prompt=Question,completion=Reply"
+    assert tokens(columns, "--think=drop") < tokens(columns)
+    refused = run("eval", "--model", base, "--data", table, columns, "--think=twice")
+    assert (refused.returncode, b"error[param_choice]" in refused.stderr) == (2, True)
+    unknown = run("eval", "--model", base, "--data", table, "--data-columns=nose=Question")
+    assert (unknown.returncode, b"error[data_columns_unknown]" in unknown.stderr) == (2, True)
+
+
 def test_help_names_every_parameter() -> None:
     done = run("train", "--help", env={**os.environ, "COLUMNS": "200"})
     assert done.returncode == 0
