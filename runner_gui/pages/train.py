@@ -78,9 +78,7 @@ class TrainPage(QWidget):
         self.flow = self.runs.flow
         self.queue = RunQueue(pipeline, workspace.queue_file, self)
         self.queueing = TrainQueueFlow(self, self.panel, self.form_state, self.queue, pipeline)
-        self.estimate = TrainEstimate(
-            self, self.panel.estimate, self.form_state, self.reporter, pipeline
-        )
+        self.estimate = TrainEstimate(self, self.panel, self.form_state, self.reporter, pipeline)
         self.params = TrainParamsFlow(
             self, self.panel.presets, self.form_state, settings, pipeline, self.banner
         )

@@ -9,11 +9,12 @@ from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QWidget
 
 from runner_gui.model.form import FormState
+from runner_gui.pages.form_panel import FormPanel
 from runner_gui.services.data_report import DataReporter
 from runner_gui.services.estimator import Estimator
 from runner_gui.services.pipeline import Pipeline
-from runner_gui.widgets.estimate_panel import EstimatePanel
-from trainer.contract.params import check
+from runner_gui.widgets.editors import ChoiceEditor
+from trainer.contract.params import PRECISIONS, check
 
 
 class TrainEstimate(QObject):
@@ -22,7 +23,7 @@ class TrainEstimate(QObject):
     def __init__(
         self,
         page: QWidget,
-        panel: EstimatePanel,
+        panel: FormPanel,
         state: FormState,
         reporter: DataReporter,
         pipeline: Pipeline,
@@ -30,9 +31,9 @@ class TrainEstimate(QObject):
         super().__init__(page)
         self._panel, self._state, self._pipeline = panel, state, pipeline
         self.estimator = Estimator(self)
-        self.estimator.finished.connect(panel.show_estimate)
-        self.estimator.failed.connect(lambda _: panel.clear())
-        panel.changes_chosen.connect(self._take)
+        self.estimator.finished.connect(self._on_estimate)
+        self.estimator.failed.connect(lambda _: panel.estimate.clear())
+        panel.estimate.changes_chosen.connect(self._take)
         state.value_changed.connect(self.refresh)
         reporter.finished.connect(self._on_report)
         pipeline.busy_changed.connect(self.refresh)
@@ -42,7 +43,7 @@ class TrainEstimate(QObject):
         values = {**self._state.values, "data": self._state.values["data"] or "-"}
         if self._pipeline.is_busy or not values["base_model"] or check(values)[0] is None:
             self.estimator.cancel()
-            self._panel.clear()
+            self._panel.estimate.clear()
         else:
             self.estimator.ask(values)
 
@@ -50,9 +51,15 @@ class TrainEstimate(QObject):
         """End the process with the window."""
         self.estimator.close()
 
+    def _on_estimate(self, found: Mapping[str, Any]) -> None:
+        self._panel.estimate.show_estimate(found)
+        editor = self._panel.form.rows["precision"].editor
+        assert isinstance(editor, ChoiceEditor)
+        editor.offer(PRECISIONS[found["device"]])
+
     def _on_report(self, report: Mapping[str, Any]) -> None:
         plan = report.get("plan")
-        self._panel.show_total_steps(None if plan is None else plan["total_steps"])
+        self._panel.estimate.show_total_steps(None if plan is None else plan["total_steps"])
 
     def _take(self, changes: Mapping[str, Any]) -> None:
         for name, value in changes.items():

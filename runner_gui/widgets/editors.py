@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Signal
-from PySide6.QtGui import QAction
+from PySide6.QtGui import QAction, QStandardItemModel
 from PySide6.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -136,6 +136,13 @@ class ChoiceEditor(Editor):
     def show_value(self, value: Any) -> None:
         with QSignalBlocker(self.combo):
             self.combo.setCurrentIndex(self.combo.findData(value))
+
+    def offer(self, values: Collection[str]) -> None:
+        """Let only these be chosen; what is chosen already stays."""
+        model = self.combo.model()
+        assert isinstance(model, QStandardItemModel)
+        for index, value in enumerate(self.param.choices):
+            model.item(index).setEnabled(value in values)
 
     def retranslate(self) -> None:
         for index, value in enumerate(self.param.choices):

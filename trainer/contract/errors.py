@@ -106,6 +106,7 @@ CODES: dict[str, Severity] = {
     "processes_differ": "error",  # started, devices, num_nodes
     "process_lost": "error",  # what
     "devices_share_data": "advice",  # devices, each, samples
+    "precision_unavailable": "error",
     "precision_fallback": "warning",
     "kernel_fallback": "warning",
     "torch_missing": "error",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
 import torch
 
 from trainer.contract.errors import InputError, Problem
-from trainer.contract.params import TrainParams
+from trainer.contract.params import PRECISIONS, TrainParams
 from trainer.training.machine import PAYS
 from trainer.training.probe import bf16_speedup
 
@@ -39,7 +40,7 @@ def resolve_device(params: TrainParams) -> Device:
     """Pick the device and the precision that it can do.
 
     Raises:
-        InputError: `device_unavailable`.
+        InputError: `device_unavailable`, `precision_unavailable`.
     """
     available = torch.cuda.is_available()
     if params.device == "cuda" and not available:
@@ -48,6 +49,8 @@ def resolve_device(params: TrainParams) -> Device:
         if params.devices > torch.cuda.device_count():
             raise InputError("device_unavailable", device=f"cuda × {params.devices}")
         return _cuda(params.precision)
+    if params.precision not in PRECISIONS["cpu"]:
+        raise _unavailable(params.precision, "cpu", PRECISIONS["cpu"])
     notes: tuple[Problem, ...] = ()
     if params.precision == "bf16" and bf16_speedup() > PAYS:
         return Device("cpu", torch.bfloat16, False, ())
@@ -59,7 +62,19 @@ def resolve_device(params: TrainParams) -> Device:
 def _cuda(precision: str) -> Device:
     if precision == "bf16" and torch.cuda.get_device_capability() < (8, 0):
         return Device("cuda", torch.float16, False, (_fallback("bf16", "fp16", "compute capability < 8.0"),))
+    if precision == "tf32" and torch.cuda.get_device_capability() < (8, 0):
+        raise _unavailable(precision, "compute capability < 8.0", ("fp16", "fp32"))
     return Device("cuda", _DTYPES[precision], precision == "tf32", ())
+
+
+def use_precision(device: Device) -> None:
+    """Let a card's fp32 products run in TF32, or not. The recurrences' own kernels decide for themselves."""
+    if device.kind == "cuda":
+        torch.set_float32_matmul_precision("high" if device.tf32 else "highest")
+
+
+def _unavailable(precision: str, device: str, offered: Sequence[str]) -> InputError:
+    return InputError("precision_unavailable", asked=precision, device=device, offered=", ".join(offered))
 
 
 def _fallback(asked: str, used: str, reason: str) -> Problem:

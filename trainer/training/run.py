@@ -25,7 +25,7 @@ from trainer.training.batches import Windows
 from trainer.training.causes import coded_errors
 from trainer.training.checkpoints import remove_leftovers
 from trainer.training.control import Control, obey_signals
-from trainer.training.device import describe_devices
+from trainer.training.device import describe_devices, use_precision
 from trainer.training.failure import fail
 from trainer.training.heap import keep_tight
 from trainer.training.logs import logging_to
@@ -68,6 +68,7 @@ def train(request: RunRequest, events: EventWriter, control: Control) -> Outcome
     events.write("phase", name="loading_model")
     if opened.device.kind == "cuda":
         torch.cuda.set_device(local_rank())
+    use_precision(opened.device)
     logs = logging_to(request.run, opened.params, events) if first else nullcontext()
     with coded_errors():
         model = load_base(opened, events)

@@ -79,6 +79,9 @@ def test_the_form_asks_and_takes_the_changes(window: Any, qtbot: Any) -> None:
     assert not found.args[0]["fits"]
     panel = page.panel.estimate
     assert panel.tone == "red"
+    combo = page.form.rows["precision"].editor.combo
+    offered = {combo.itemData(i) for i in range(combo.count()) if combo.model().item(i).isEnabled()}
+    assert offered == {"bf16", "fp32"}  # on a CPU
     with qtbot.waitSignal(page.estimate.estimator.finished, timeout=60_000) as found:
         panel.fix.click()
     assert found.args[0]["fits"]

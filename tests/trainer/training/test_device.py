@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from trainer.contract.errors import InputError
+from trainer.contract.errors import InputError, ParameterError
 from trainer.contract.params import TrainParams, checked
 from trainer.training import device
 from trainer.training.device import Device, describe_devices, resolve_device
@@ -34,7 +34,17 @@ def machine(monkeypatch: pytest.MonkeyPatch):
     return pretend
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16", "tf32", "fp32"])
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_what_only_cards_compute_in_is_refused_on_a_cpu(machine: Any, precision: str) -> None:
+    machine(0)
+    with pytest.raises(InputError) as error:
+        resolve_device(params(precision=precision))
+    assert error.value.code == "precision_unavailable"
+    with pytest.raises(ParameterError):
+        params(precision=precision, device="cpu")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_the_cpu_computes_in_fp32_and_says_so(machine: Any, precision: str) -> None:
     machine(0)
     got = resolve_device(params(precision=precision))
@@ -49,7 +59,6 @@ def test_a_cpu_that_is_quicker_in_bf16_computes_in_it(machine: Any, monkeypatch:
     monkeypatch.setattr(device, "bf16_speedup", lambda: 2.0)
     assert resolve_device(params(precision="bf16")) == Device("cpu", torch.bfloat16, False, ())
     assert resolve_device(params(precision="fp32")).dtype == torch.float32
-    assert resolve_device(params(precision="fp16")).dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,6 @@ def test_a_gpu_computes_as_asked(machine: Any, precision: str, dtype: torch.dtyp
     got = resolve_device(params(precision=precision))
     assert got == Device("cuda", dtype, tf32, ())
     assert got.needs_scaler == (precision == "fp16")
-    assert resolve_device(params(precision=precision, device="cpu")).kind == "cpu"
 
 
 def test_a_gpu_without_bf16_computes_in_fp16_with_a_scaler(machine: Any) -> None:
@@ -77,6 +85,9 @@ def test_a_gpu_without_bf16_computes_in_fp16_with_a_scaler(machine: Any) -> None
         ("precision_fallback", "bf16", "fp16")
     ]
     assert resolve_device(params(precision="fp32")).notes == ()
+    with pytest.raises(InputError) as error:
+        resolve_device(params(precision="tf32"))
+    assert error.value.problem.args["offered"] == "fp16, fp32"
     machine(1, (8, 0))
     assert resolve_device(params(precision="bf16")).dtype == torch.bfloat16
 
