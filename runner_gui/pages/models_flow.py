@@ -18,7 +18,7 @@ from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
 from runner_gui.widgets.merge_dialog import MergeDialog, MergeFacts
 from trainer.contract.errors import Problem
-from trainer.contract.run_folder import Checkpoint, RunFolder
+from trainer.contract.run_folder import Checkpoint, RunFolder, RunRecord
 from wsl_bootstrap.codes import Code
 
 
@@ -46,9 +46,11 @@ class ModelsFlow(QObject):
         point = best_checkpoint(folder) if folder is not None else None
         if folder is None or point is None:
             return
+        stays = _stays_beside(folder.read())
+        merge = BannerAction("checkpoints.merge", lambda: self.ask_merge(folder, str(point.path)), main=True)
         actions = [
-            BannerAction("checkpoints.merge", lambda: self.ask_merge(folder, str(point.path)), main=True),
-            BannerAction("checkpoints.try", lambda: self.try_checkpoint(folder, str(point.path))),
+            *([] if stays else [merge]),
+            BannerAction("checkpoints.try", lambda: self.try_checkpoint(folder, str(point.path)), main=stays),
             BannerAction("checkpoints.compare", lambda: self.compare_checkpoint(folder, str(point.path))),
         ]
         if status == "stopped" and last_checkpoint(folder) is not None:
@@ -62,6 +64,10 @@ class ModelsFlow(QObject):
         info = RunStore(folder.path.parent).get(folder.path)
         if point is None or info is None:
             self._fail(Problem("adapter_unreadable", {"path": checkpoint, "reason": "meta.json"}))
+            return None
+        if _stays_beside(info.record):
+            args = {"path": str(point.adapter), "generation": info.record.generation}
+            self._fail(Problem("merge_state", args))
             return None
         output = self._pipeline.merge_target(point, folder)
         alpha, r = _strength(point)
@@ -149,6 +155,11 @@ class ModelsFlow(QObject):
         if self.merge_dialog is not None:
             self.merge_dialog.deleteLater()
             self.merge_dialog = None
+
+
+def _stays_beside(record: RunRecord | None) -> bool:
+    """Whether what was trained is a state that no tool reads from a merged model."""
+    return record is not None and record.params.get("method") == "state" and record.generation == "7"
 
 
 def _find(folder: RunFolder, checkpoint: str) -> Checkpoint | None:
