@@ -136,6 +136,7 @@ class DownloadsPage(QWidget):
             return
         rows = self._rows()
         self.queue.show_transfers(self.downloads.transfers)
+        self._show_preferred()
         if self.table.show_rows(rows):
             self._show_selection()
         self.count.setText(fmt.whole(len(rows)))
@@ -184,6 +185,11 @@ class DownloadsPage(QWidget):
         self.server.clear()
         for host in ("", *self.downloads.keeper.catalogue.hosts()):
             self.server.addItem(host or tr("downloads.any_server"), host)
+        self.server.blockSignals(False)
+        self._show_preferred()
+
+    def _show_preferred(self) -> None:
+        self.server.blockSignals(True)
         self.server.setCurrentIndex(max(0, self.server.findData(self.downloads.preferred)))
         self.server.blockSignals(False)
 

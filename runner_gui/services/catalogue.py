@@ -93,13 +93,16 @@ def _listed(catalogue: Catalogue, first: str, proxy: str | None, cancel: CancelT
 
     found: list[Offer] = []
     reasons: list[str] = []
+    silent: set[str] = set()  # a server that does not answer for one will not for another, and takes its time
     for name, repository in catalogue.repositories.items():
-        for source in sorted(repository.sources, key=lambda source: source.host != first):
+        order = sorted(repository.sources, key=lambda source: (source.host in silent, source.host != first))
+        for source in order:
             cancel.raise_if_cancelled()
             try:
                 raw = fetch_json(source.listing_url(), proxy, _TIMEOUT_S)
             except StepError as error:
                 reasons.append(str(error.code.args.get("detail", "")))
+                silent.add(source.host)
                 continue
             if offers := read_listing(source.kind, raw, name):
                 found += offers

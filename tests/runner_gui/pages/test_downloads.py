@@ -143,3 +143,14 @@ def test_another_file_of_the_name_is_not_overwritten(page: DownloadsPage, file_s
     page.table.opened.emit(page.table.selected()[0])
     assert page.downloads.transfers == []
     assert (page._workspace.models / A).read_bytes() == b"mine"
+
+
+def test_the_preferred_server_is_remembered(page: DownloadsPage) -> None:
+    page.server.setCurrentIndex(1)
+    chosen = page.server.itemData(1)
+    assert page.downloads.preferred == chosen
+    page.downloads._preferred = ""  # as in the next window, whose page is there before it is read
+    page.downloads.changed.emit()
+    assert page.server.currentData() == ""
+    page.downloads.load()
+    assert page.server.currentData() == chosen
