@@ -123,6 +123,7 @@ def close_dialog(parent: QWidget) -> Question:
 def facts_table(rows: Mapping[str, str]) -> QVBoxLayout:
     """Captions and values, one pair a line."""
     column = QVBoxLayout()
+    column.setContentsMargins(0, 4, 0, 8)
     column.setSpacing(6)
     for key, value in rows.items():
         caption, shown = label("caption"), label(wrap=True)
