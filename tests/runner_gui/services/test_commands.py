@@ -72,6 +72,11 @@ def test_the_other_commands() -> None:
         "serve", "--model=/m", "--host=127.0.0.1", "--port=8000", "--device=cpu", "--precision=fp32",
         "--exit-with-parent", "--alpha=8.0", "--adapter=/a", "--state=/s",
     ]  # fmt: skip
+    sampled = commands.serve_args(ServeOptions(Path("/m"), sampling=(("top_p", 0.3), ("max_tokens", 9))))
+    assert sampled[-1] == '--defaults={"top_p": 0.3, "max_tokens": 9}'
+    assert commands.export_args(Path("/m"), Path("/o.gguf"), "q8_0", lambda path: f"/in{path}") == [
+        "export-model", "--model=/in/m", "--out=/in/o.gguf", "--dtype=q8_0",
+    ]  # fmt: skip
 
 
 def test_it_runs_where_the_package_lies(tmp_path: Path) -> None:
