@@ -106,3 +106,18 @@ def test_the_installer_asks_for_no_rights_and_keeps_what_a_person_made() -> None
         ]
         assert line.startswith("Section /o")  # not chosen unless somebody chooses it
     assert "HKLM" not in script
+
+
+@pytest.mark.skipif(shutil.which("makensis") is None, reason="no NSIS")
+def test_the_same_folder_gives_the_same_installer(tmp_path: Path, qapp: object) -> None:
+    made = []
+    for number in range(2):
+        tree, out = tmp_path / f"{number}" / "tree", tmp_path / f"{number}" / "out"
+        (tree / "python").mkdir(parents=True)
+        out.mkdir()
+        for name in ("python/pythonw.exe", "LICENSE", "文.txt"):
+            (tree / name).write_text(name)
+        (tree / "app.ico").write_bytes(windows.icon(ROOT / "assets" / "icons" / "app.svg"))
+        windows.settle(tree)
+        made.append(windows.make_installer(tmp_path, tree, "1.2.3", out).read_bytes())
+    assert made[0] == made[1]
