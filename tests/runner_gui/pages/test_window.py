@@ -356,6 +356,7 @@ def test_from_one_press_to_a_merged_model(ready: MainWindow, qtbot: QtBot) -> No
     assert ready.pages.currentWidget() is chat
     qtbot.waitUntil(chat.entry.send.isEnabled, timeout=SECONDS)
     assert chat.picker.combo.currentText() == output.name
+    chat.talk.conversation.settings.sampling.max_tokens = 8
     chat.entry.field.setPlainText("hello")
     click(qtbot, chat.entry.send)
     turns = chat.talk.conversation.turns
