@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class EvalPoint:
     step: int
     loss: float | None
     best: bool
+    before: bool = False  # any training
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Sample:
     step: int
     prompt: str
     text: str
+    reference: str | None = None  # the data's own answer
 
 
 class RunSeries:
@@ -68,6 +70,7 @@ class RunSeries:
         self.evals: list[EvalPoint] = []
         self.checkpoints: list[CheckpointRow] = []
         self.samples: list[Sample] = []
+        self.drifts: list[tuple[int, float]] = []  # step, nats a token from the base
         self.warnings: list[Event] = []
         self.error: Event | None = None
         self.nonfinite: Event | None = None
@@ -190,15 +193,29 @@ class RunSeries:
     def _on_eval(self, event: Event) -> None:
         step, loss = event["step"], _optional(event.get("loss"))
         self.evals = [point for point in self.evals if point.step < step]
-        lowest = min((p.loss for p in self.evals if p.loss is not None), default=math.inf)
-        best = loss is not None and loss < lowest
+        lowest = min((p.loss for p in self.evals if p.loss is not None and not p.before), default=math.inf)
+        # What the model is like before training is no checkpoint's.
+        best = loss is not None and loss < lowest and not event.get("before")
         if best:
-            self.evals = [EvalPoint(p.step, p.loss, False) for p in self.evals]
-        self.evals.append(EvalPoint(step, loss, best))
+            self.evals = [replace(point, best=False) for point in self.evals]
+        self.evals.append(EvalPoint(step, loss, best, bool(event.get("before"))))
         self._mark_best()
 
     def _on_sample(self, event: Event) -> None:
-        self.samples.append(Sample(event["step"], str(event["prompt"]), str(event["text"])))
+        reference = event.get("reference")
+        sample = Sample(
+            event["step"],
+            str(event["prompt"]),
+            str(event["text"]),
+            None if reference is None else str(reference),
+        )
+        same = (sample.step, sample.prompt)
+        self.samples = [other for other in self.samples if (other.step, other.prompt) != same]
+        self.samples.append(sample)
+
+    def _on_drift(self, event: Event) -> None:
+        self.drifts = [drift for drift in self.drifts if drift[0] < event["step"]]
+        self.drifts.append((event["step"], _number(event.get("kl"))))
 
     def _on_checkpoint(self, event: Event) -> None:
         step = event["step"]
@@ -238,6 +255,7 @@ class RunSeries:
         self.seams.append(step)
         self.evals = [point for point in self.evals if point.step < step]
         self.samples = [sample for sample in self.samples if sample.step < step]
+        self.drifts = [drift for drift in self.drifts if drift[0] < step]
         self.checkpoints = [row for row in self.checkpoints if row.step < step]
 
     def _grow(self) -> None:

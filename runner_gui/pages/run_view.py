@@ -15,11 +15,12 @@ from runner_gui.model.series import CheckpointRow, RunSeries
 from runner_gui.services.background import Background
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.checkpoint_table import CheckpointTable, TableRow
-from runner_gui.widgets.controls import Card, button, label, row
+from runner_gui.widgets.controls import Card, button, row
 from runner_gui.widgets.log_view import LogView
 from runner_gui.widgets.loss_chart import LossChart
 from runner_gui.widgets.problem_text import problem_line
 from runner_gui.widgets.run_card import RunCard
+from runner_gui.widgets.samples_view import SamplesView
 from trainer.contract.errors import CODES, Problem
 from trainer.contract.events import Event
 from trainer.contract.run_folder import RunFolder
@@ -42,7 +43,7 @@ class RunView(QWidget):
         super().__init__(parent)
         self.card, self.chart = RunCard(), LossChart()
         self.checkpoints, self.log = CheckpointTable(), LogView()
-        self.samples = label(wrap=True)
+        self.samples = SamplesView()
         self.folder: RunFolder | None = None
         self.series = RunSeries()
         self.status = ""
@@ -63,12 +64,7 @@ class RunView(QWidget):
         self.tabs: dict[str, QPushButton] = {}
         group = QButtonGroup(self)
         self._pages = QStackedWidget()
-        samples = QWidget()
-        inside = QVBoxLayout(samples)
-        inside.setContentsMargins(0, 4, 0, 0)
-        inside.addWidget(self.samples)
-        inside.addStretch(1)
-        for name, page in zip(TABS, (self.checkpoints, samples, self.log), strict=True):
+        for name, page in zip(TABS, (self.checkpoints, self.samples, self.log), strict=True):
             tab = button("tab")
             tab.setCheckable(True)
             tab.clicked.connect(lambda _=False, chosen=name: self.set_tab(chosen))
@@ -164,13 +160,7 @@ class RunView(QWidget):
         self.chart.data_changed()
         rows = self._rows()
         self.checkpoints.show_rows(rows, can_continue=self._can_continue)
-        samples = self.series.samples[-6:][::-1]
-        self.samples.setText(
-            "\n\n".join(
-                tr("samples.one", step=fmt.whole(s.step), prompt=s.prompt, text=s.text) for s in samples
-            )
-            or tr("samples.empty")
-        )
+        self.samples.show_samples(self.series.samples)
         counts = {"checkpoints": len(rows), "samples": len(self.series.samples)}
         for name, tab in self.tabs.items():
             count = counts.get(name)

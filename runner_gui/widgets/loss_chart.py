@@ -14,7 +14,7 @@ from runner_gui.model.series import DEFAULT_SMOOTHING, RunSeries
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.controls import Card, button, label, row
 
-TABS = ("loss", "lr", "grad_norm", "tok_s", "memory")
+TABS = ("loss", "drift", "lr", "grad_norm", "tok_s", "memory")
 DRAW_MS = 200
 GIGA = 1e9
 
@@ -119,7 +119,7 @@ class LossChart(Card):
     def _show_legend(self) -> None:
         """The legend names shapes as well as colours."""
         if self._tab != "loss":
-            self.legend.setText(tr("chart.by_step"))
+            self.legend.setText(tr("chart.drift_help" if self._tab == "drift" else "chart.by_step"))
             return
         parts = [
             ("accent_text", "━", tr("chart.legend_smoothed")),
@@ -167,7 +167,7 @@ class LossChart(Card):
         is_loss = self._tab == "loss"
         self._plot.show_curve(
             Curve(
-                x=np.array(series.steps),
+                x=np.array(self._steps()),
                 main=main,
                 raw=raw,
                 points=[(p.step, p.loss) for p in series.evals if p.loss is not None] if is_loss else (),
@@ -179,8 +179,15 @@ class LossChart(Card):
             )
         )
 
+    def _steps(self) -> np.ndarray:
+        if self._tab == "drift":
+            return np.array([step for step, _ in self._series.drifts], dtype=np.float64)
+        return self._series.steps
+
     def _column(self) -> np.ndarray:
         series = self._series
+        if self._tab == "drift":
+            return np.array([kl for _, kl in series.drifts], dtype=np.float64)
         return {
             "loss": series.loss,
             "lr": series.lr,
@@ -190,7 +197,7 @@ class LossChart(Card):
         }[self._tab]
 
     def _on_hovered(self, step: float) -> None:
-        steps = self._series.steps
+        steps = self._steps()
         if not math.isfinite(step) or not len(steps):
             self.readout.setText("")
             return
@@ -198,7 +205,7 @@ class LossChart(Card):
         if index and abs(steps[index - 1] - step) < abs(steps[index] - step):
             index -= 1
         value = float(self._column()[index])
-        texts = {"loss": fmt.loss, "lr": fmt.rate, "grad_norm": fmt.loss, "tok_s": fmt.whole}
+        texts = {"loss": fmt.loss, "drift": fmt.rate, "lr": fmt.rate, "grad_norm": fmt.loss, "tok_s": fmt.whole}
         shown = fmt.size(value * GIGA) if self._tab == "memory" else texts[self._tab](value)
         args = {"step": fmt.whole(steps[index]), "value": shown}
         if self._tab == "loss":

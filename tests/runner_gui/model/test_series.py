@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from runner_gui.model.series import CheckpointRow, EvalPoint, RunSeries
-from trainer.contract.events import Event, EventWriter, encode
+from trainer.contract.events import Event, EventWriter, decode, encode
 
 
 class Feeder:
@@ -172,3 +173,76 @@ def test_half_a_million_events_take_linear_time() -> None:
 
     small, large = seconds(50_000), seconds(500_000)
     assert large < 25 * small
+
+
+def test_drift_and_what_was_before_training() -> None:
+    series = RunSeries()
+    series.extend(
+        Event(t, seq, 0.0, fields)
+        for seq, (t, fields) in enumerate(
+            [
+                ("drift", {"step": 0, "kl": 0.0}),
+                ("eval", {"step": 0, "loss": 1.0, "ppl": 2.7, "best": False, "before": True}),
+                ("sample", {"step": 0, "prompt": "a", "text": "x"}),
+                ("sample", {"step": 0, "prompt": "a", "text": "x again"}),
+                ("drift", {"step": 4, "kl": 0.25}),
+                ("eval", {"step": 4, "loss": 1.5, "ppl": 4.5, "best": True}),
+            ]
+        )
+    )
+    assert series.drifts == [(0, 0.0), (4, 0.25)]
+    # The first loss after training is the best there is, although training has made it worse.
+    assert [point.best for point in series.evals] == [False, True]
+    assert [(sample.step, sample.text) for sample in series.samples] == [(0, "x again")]
+
+
+def test_reading_many_steps_at_once_is_reading_them_one_by_one(tmp_path: Path) -> None:
+    """With all that may stand there: resumed runs, foreign output, odd values, a half-written end."""
+
+    def line(seq: int, t: str, **fields: Any) -> bytes:
+        return json.dumps({"v": 1, "seq": seq, "ts": 1.0 * seq, "t": t, **fields}).encode() + b"\n"
+
+    lines = [line(0, "hello")]
+    lines += [line(n, "step", step=n, loss=5 / n, total=99, lr=1e-4, tokens=n) for n in range(1, 40)]
+    lines += [
+        line(40, "eval", step=39, loss=1.5),
+        line(41, "step", step=40, loss=None, nonfinite={"loss": "nan"}),
+    ]
+    lines += [line(42, "step", step=41, loss=True, grad_norm="much"), line(43, "step", step="many", loss=1.0)]
+    lines += [b"Killed\n", line(44, "hello"), line(45, "step", step=30, loss=0.5, total=120)]
+    lines += [line(46, "step", step=31, loss=0.25), line(45, "step", step=32, loss=9.0)]
+    lines += [line(47, "step", step=32, loss=0.1) + b"3\n[]\n\xff\xfe\n\n" + line(48, "other")]
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"".join(lines) + b'{"v": 1, "seq": 49, "t": "st')
+    at_once = RunSeries.from_file(path)
+    one_by_one = RunSeries()
+    for part in b"".join(lines).splitlines(keepends=True):
+        one_by_one.extend([decode(part)])
+    for name in ("steps", "loss", "smoothed", "lr", "grad_norm"):
+        np.testing.assert_array_equal(getattr(at_once, name), getattr(one_by_one, name), name)
+    for name in (
+        "last",
+        "last_ts",
+        "total",
+        "seams",
+        "session_steps",
+        "status",
+        "nonfinite",
+        "evals",
+        "_last_seq",
+    ):
+        assert getattr(at_once, name) == getattr(one_by_one, name), name
+    assert at_once.read_bytes == sum(map(len, lines))
+    assert len(at_once) > 30
+
+
+def test_steps_without_anything_odd_are_taken_in_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    writer = EventWriter(path, None)
+    for step in range(1, 20_001):
+        writer.write("step", step=step, total=20_000, loss=1 / step, lr=1e-4, grad_norm=float(step))
+    writer.close()
+    series = RunSeries.from_file(path)
+    assert series.steps.tolist() == list(range(1, 20_001))
+    assert series.grad_norm[-1] == 20_000
+    assert (series.total, series.session_steps) == (20_000, 20_000)
