@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trainer.contract.events import Event, decode
+from runner_gui.model.event_blocks import read_blocks
+from trainer.contract.events import Event, from_json
 
 _COLUMNS = ("steps", "loss", "smoothed", "lr", "grad_norm", "tok_s", "mem_bytes")
 _FIELDS = {"loss": "loss", "lr": "lr", "grad_norm": "grad_norm", "tok_s": "tok_s", "mem_bytes": "mem_bytes"}
@@ -88,18 +89,40 @@ class RunSeries:
         """The series of an events file (an empty one where there is none), in time linear in its size."""
         series = cls(smoothing)
         try:
-            with open(path, "rb") as file:
-                series.extend(series._events(file))
+            for read_bytes, found in read_blocks(path):
+                series.read_bytes += read_bytes
+                if not series._take_steps(found):
+                    series.extend(item if isinstance(item, Event) else from_json(item) for item in found)
         except FileNotFoundError:
             return series
         return series
 
-    def _events(self, lines: Iterable[bytes]) -> Iterator[Event]:
-        for line in lines:
-            if line.endswith(b"\n"):
-                self.read_bytes += len(line)
-                if (event := decode(line)) is not None:
-                    yield event
+    def _take_steps(self, raws: Sequence[Any]) -> bool:
+        """Take steps as JSON at once; False, and none of them, where they are not simply the next ones."""
+        if not raws or isinstance(raws[0], Event):
+            return False
+        try:
+            names = ("seq", "step", *_FIELDS)
+            rows = np.array([[raw.get(name) for raw in raws] for name in names], dtype=float)
+        except (TypeError, ValueError):
+            return False
+        before = self._data[0, self._count - 1] if self._count else -math.inf
+        # A run that was resumed does some of its steps again.
+        if not (np.diff(rows[:2], prepend=[[self._last_seq], [before]]) > 0).all():
+            return False
+        self._grow(len(raws))
+        start, self._count = self._count, self._count + len(raws)
+        self._data[0, start : self._count] = rows[1]
+        for name, row in zip(_FIELDS, rows[2:], strict=True):
+            self._data[_COLUMNS.index(name), start : self._count] = row
+        self._smooth_from(start)
+        if (last := from_json(raws[-1])) is not None:
+            self.last, self._last_seq, self.last_ts = last, last.seq, last.ts
+        self.total = next((raw["total"] for raw in reversed(raws) if "total" in raw), self.total)
+        self.session_steps += len(raws)
+        odd = next((raw for raw in reversed(raws) if raw.get("nonfinite")), None)
+        self.nonfinite = self.nonfinite if odd is None else from_json(odd)
+        return True
 
     def __len__(self) -> int:
         return self._count
@@ -137,9 +160,10 @@ class RunSeries:
     def mem_bytes(self) -> np.ndarray:
         return self._column("mem_bytes")
 
-    def extend(self, events: Iterable[Event]) -> None:
+    def extend(self, events: Iterable[Event | None]) -> None:
         for event in events:
-            self.append(event)
+            if event is not None:
+                self.append(event)
 
     def append(self, event: Event) -> None:
         """Take one event; types that are not known change nothing."""
@@ -258,10 +282,11 @@ class RunSeries:
         self.drifts = [drift for drift in self.drifts if drift[0] < step]
         self.checkpoints = [row for row in self.checkpoints if row.step < step]
 
-    def _grow(self) -> None:
-        if self._count == self._data.shape[1]:
-            wider = np.empty((len(_COLUMNS), 2 * self._count))
-            wider[:, : self._count] = self._data
+    def _grow(self, more: int = 1) -> None:
+        room = self._data.shape[1]
+        if self._count + more > room:
+            wider = np.empty((len(_COLUMNS), max(2 * room, self._count + more)))
+            wider[:, : self._count] = self._data[:, : self._count]
             self._data = wider
 
     def _smooth_from(self, start: int) -> None:

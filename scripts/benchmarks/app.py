@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from runner_gui.model.series import RunSeries
 from scripts.benchmarks.report import Row
 from scripts.benchmarks.timing import in_child
 from trainer.contract.events import EventWriter, read_events
@@ -82,6 +83,10 @@ def _events(work: Path, few: int, many: int) -> Iterator[Row]:
         if len(read_events(path)[0]) != count:
             raise RuntimeError(f"{path} does not read back whole")
         cost[count] = (written_s - started_s) / count * 1e6, (time.perf_counter() - written_s) / count * 1e6
+        started_s = time.thread_time()
+        if len(RunSeries.from_file(path)) != count:
+            raise RuntimeError(f"the curves of {path} are not whole")
+        yield Row(f"a run of {count:,} steps opened, processor time", time.thread_time() - started_s, "s")
     for index, verb in enumerate(("written", "read")):
         small, large = cost[few][index], cost[many][index]
         yield Row(f"a step's event {verb}, {few:,} steps", small, "µs")

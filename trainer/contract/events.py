@@ -105,6 +105,11 @@ def decode(line: bytes) -> Event | None:
         raw = json.loads(body)
     except ValueError:
         return None
+    return from_json(raw)
+
+
+def from_json(raw: Any) -> Event | None:
+    """The event that a line's JSON is, or None if it is none of a version that we read."""
     if not isinstance(raw, dict) or raw.get("v") != VERSION or not isinstance(raw.get("t"), str):
         return None
     seq, ts = raw.get("seq"), raw.get("ts")
