@@ -110,6 +110,7 @@ SectionEnd
 Section /o "un.$(DATA)" un_data
     RMDir /r "$LOCALAPPDATA\${ID}\runs"
     RMDir /r "$LOCALAPPDATA\${ID}\models"
+    RMDir /r "$LOCALAPPDATA\${ID}\chats"
     RMDir /r "$LOCALAPPDATA\${ID}\cache"
     Delete "$LOCALAPPDATA\${ID}\*.json"
     RMDir "$LOCALAPPDATA\${ID}"
