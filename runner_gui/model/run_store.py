@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from runner_gui.model.series import CheckpointRow
 from trainer.contract.errors import AppError
 from trainer.contract.run_folder import Checkpoint, RunFolder, RunRecord, RunStatus
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +48,7 @@ class RunStore:
     def get(self, path: Path) -> RunInfo | None:
         """One run, or None where there is no readable record."""
         folder = RunFolder(path)
-        try:
-            record = folder.read()
-        except ValidationError as error:
-            LOG.warning("run %s has a record that is not understood: %s", path, error)
-            return None
+        record = folder.read()
         if record is None:
             return None
         summary = folder.summary() or {}

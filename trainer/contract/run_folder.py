@@ -22,9 +22,10 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,6 +34,7 @@ from trainer.contract.errors import AppError
 from trainer.contract.files import write_json
 
 _LOCK_WAIT_S = 1.0
+_Record = TypeVar("_Record", bound=BaseModel)
 RunStatus = Literal["running", "completed", "stopped", "failed", "interrupted"]
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
 
@@ -131,8 +133,7 @@ class RunFolder:
 
     def read(self) -> RunRecord | None:
         """The run's record, or None where there is none that can be read."""
-        raw = _read_json(self.run_json)
-        return None if raw is None else RunRecord.model_validate(raw)
+        return _read_record(self.run_json, RunRecord)
 
     def write(self, record: RunRecord) -> None:
         write_json(self.run_json, record.model_dump(mode="json"))
@@ -142,10 +143,7 @@ class RunFolder:
 
     def notes(self) -> RunNotes:
         """What the person has written; nothing where that is nothing or cannot be read."""
-        try:
-            return RunNotes.model_validate(_read_json(self.notes_json) or {})
-        except ValidationError:
-            return RunNotes()
+        return _read_record(self.notes_json, RunNotes) or RunNotes()
 
     def write_notes(self, notes: RunNotes) -> None:
         """Keep what the person has written.
@@ -198,9 +196,9 @@ class RunFolder:
         if not self.ckpt.is_dir():
             return
         for folder in self.ckpt.iterdir():
-            raw = _read_json(folder / "meta.json") if folder.name.isdigit() else None
-            if raw is not None:
-                yield Checkpoint(folder, CheckpointMeta.model_validate(raw))
+            meta = _read_record(folder / "meta.json", CheckpointMeta) if folder.name.isdigit() else None
+            if meta is not None:
+                yield Checkpoint(folder, meta)
 
     def checkpoint_folder(self, step: int) -> Path:
         return self.ckpt / f"{step:06d}"
@@ -285,3 +283,11 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return raw if isinstance(raw, dict) else None
+
+
+def _read_record(path: Path, kind: type[_Record]) -> _Record | None:
+    """What a file holds, or None where that cannot be read or is something else."""
+    raw = _read_json(path)
+    with suppress(ValidationError):
+        return None if raw is None else kind.model_validate(raw)
+    return None

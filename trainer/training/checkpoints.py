@@ -125,10 +125,13 @@ def _prune(run: RunFolder, keep_last: int) -> None:
 
 
 def remove_leftovers(run: RunFolder) -> None:
-    """Remove what a process that was killed while saving or removing has left of checkpoints."""
-    whole = {checkpoint.path for checkpoint in run.checkpoints()}
+    """Remove what a process that was killed while saving or removing has left of checkpoints.
+
+    A folder whose meta.json is there and cannot be understood is something else, and stays.
+    """
     for folder in run.ckpt.iterdir() if run.ckpt.is_dir() else ():
-        if folder not in whole and folder.name.removesuffix(".tmp").isdigit():
+        whole = folder.name.isdigit() and (folder / "meta.json").exists()
+        if not whole and folder.name.removesuffix(".tmp").isdigit():
             shutil.rmtree(folder)
 
 

@@ -69,6 +69,17 @@ def test_a_broken_run_json_is_no_record(tmp_path: Path) -> None:
     assert run.read() is None
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", '{"step": "three"}', '{"params": 3}', "null", "\x00"])
+def test_files_that_hold_something_else_are_no_records(text: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoint_folder(3).mkdir(parents=True)
+    for path in (folder.run_json, folder.notes_json, folder.checkpoint_folder(3) / "meta.json"):
+        path.write_text(text)
+    assert folder.read() is None
+    assert folder.checkpoints() == []
+    assert folder.notes().name == ""
+
+
 def test_atomic_write_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"v": 1})

@@ -221,14 +221,16 @@ def test_a_clock_that_jumps_changes_nothing(run_train: Run, monkeypatch: pytest.
 
 def test_what_a_kill_left_of_checkpoints_is_removed(run_train: Run) -> None:
     ran = run_train(at={2: {"cmd": "stop", "save": True}})
-    half, unsaved = ran.folder.ckpt / "000001", ran.folder.ckpt / "000003.tmp"
-    for leftover in (half, unsaved):
+    half, unsaved, damaged = (ran.folder.ckpt / name for name in ("000001", "000003.tmp", "000000"))
+    for leftover in (half, unsaved, damaged):
         leftover.mkdir()
         (leftover / "adapter.pth").write_bytes(b"half")
+    (damaged / "meta.json").write_text("{}")
     resumed = run_train(resume=True)
     assert resumed.status == "completed"
     assert not half.exists()
     assert not unsaved.exists()
+    assert damaged.exists()
     assert 2 in {c.meta.step for c in resumed.folder.checkpoints()}
 
 
