@@ -29,6 +29,7 @@ def test_every_parameter_is_a_flag() -> None:
         lora_parts=("att", "ffn"),
         data_columns="prompt=Q",
         mix_data=("general.jsonl=0.1", "/x=y=2"),
+        drift_data="general.jsonl",
         sample_prompts=("-- minus first", "two\nlines"),
         lr_init=3e-5,
     )
@@ -40,6 +41,7 @@ def test_every_parameter_is_a_flag() -> None:
     assert found["--data"] == [str(Path.cwd() / "relative.jsonl")]
     assert found["--lora-parts"] == ["att,ffn"]
     assert found["--mix-data"] == [f"{Path.cwd() / 'general.jsonl'}=0.1", "/x=y=2"]
+    assert found["--drift-data"] == [str(Path.cwd() / "general.jsonl")]
     assert found["--sample-prompt"] == ["-- minus first", "two\nlines"]
     assert found["--no-grad-cp"] == [""]
     assert found["--packing"] == [""]
