@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,24 @@ class Computer:
         line, pipe = [HERE / "wsl", *arguments], subprocess.PIPE
         self._started.append(subprocess.Popen(line, env=self.env, stdin=pipe, stdout=pipe))
         return self._started[-1]
+
+    def programs(self) -> list[str]:
+        """What runs of the trainer's environment in this computer's distributions."""
+        found, ours = [], str(self.file.parent.parent).replace(" ", r"\040").encode()
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):  # it has ended meanwhile, or is no process
+                line = (process / "cmdline").read_bytes()
+                inside = line.startswith(b"/opt/rwkv-lora-runner/venv/bin/python\0")
+                if inside and ours in (process / "mountinfo").read_bytes():
+                    found.append(line.replace(b"\0", b" ").decode())
+        return found
+
+    def wait_until_none_runs(self) -> None:
+        """A distribution may take a moment to go."""
+        deadline = time.monotonic() + 120
+        while self.programs():
+            assert time.monotonic() < deadline, self.programs()
+            time.sleep(0.1)
 
     def close(self) -> None:
         """End what runs on the computer."""

@@ -9,7 +9,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,27 +124,6 @@ def desk(computer: Callable[..., Any], debian: Path) -> Iterator[Desk]:
     bare.wsl("--unregister", OURS)
 
 
-def trainers() -> list[int]:
-    """The processes of trainers inside, as this machine counts them."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-        except OSError:
-            continue
-        if words[:1] == [b"/opt/rwkv-lora-runner/venv/bin/python"]:
-            found.append(int(entry.name))
-    return found
-
-
-def none_is_left() -> None:
-    """Wait for the end of every process inside; a distribution may take a moment to go."""
-    deadline = time.monotonic() + 60
-    while trainers():
-        assert time.monotonic() < deadline, trainers()
-        time.sleep(0.1)
-
-
 def test_one_press_one_yes_one_prompt_and_one_restart(
     desk: Desk, record_property: Callable[[str, Any], None]
 ) -> None:
@@ -164,14 +142,14 @@ def test_one_press_one_yes_one_prompt_and_one_restart(
 
     # The window dies; the training does not, and the next window shows it.
     second.kill()
-    assert trainers()
+    assert desk.computer.programs()
     third = desk.opens("stop_and_resume")
     third.until("resumed")
 
     # The power fails.
     third.kill()
     desk.computer.wsl("--shutdown")
-    none_is_left()
+    desk.computer.wait_until_none_runs()
     fourth = desk.opens("after_power_cut")
     fourth.until("resumed")
     # Linux crashes below a window that lives.
@@ -179,7 +157,7 @@ def test_one_press_one_yes_one_prompt_and_one_restart(
     assert fourth.until("crashed")["banner"] == "killed"
     assert fourth.until("answer")["text"].strip()
     assert fourth.process.wait(timeout=LIMIT_S) == 0
-    none_is_left()
+    desk.computer.wait_until_none_runs()
 
     (run,) = (desk.work / "runs").iterdir()
     series = RunSeries.from_file(run / "events.jsonl")
