@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trainer.kernels.gpu.fla_core import wkv7_fla
 from trainer.kernels.gpu.forms import wkv7_triton, wkv56_triton
+from trainer.kernels.gpu.wkv4 import wkv4_triton
 from trainer.kernels.native.build import NativeUnavailableError
 from trainer.kernels.native.wkv4 import wkv4_native
 from trainer.kernels.native.wkv7 import wkv7_native
@@ -52,7 +53,12 @@ OPERATIONS = {
     "wkv4": Operation(
         sample_wkv4,
         wkv4_reference,
-        {"native": wkv4_native, "chunked": wkv4_chunked, "reference": wkv4_reference},
+        {
+            "triton": wkv4_triton,
+            "native": wkv4_native,
+            "chunked": wkv4_chunked,
+            "reference": wkv4_reference,
+        },
     ),
     "wkv56": Operation(
         sample_wkv56,

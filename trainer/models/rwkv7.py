@@ -60,7 +60,7 @@ class TimeMix(HeadTimeMix):
         H, N = self.n_head, self.head_size
         p = own_parameters(self, x.dtype)
         dx = token_shift(x, None if state is None else state.att_x, resets) - x
-        xr, xw, xk, xv, xa, xg = (x + dx * p[f"x_{name}"] for name in "rwkvag")
+        xr, xw, xk, xv, xa, xg = (torch.addcmul(x, dx, p[f"x_{name}"]) for name in "rwkvag")
 
         r, k = self.receptance(xr), self.key(xk)
         v: Tensor = self.value(xv)
@@ -68,11 +68,11 @@ class TimeMix(HeadTimeMix):
         if v_first is None:
             v_first = v
         else:
-            v = v + (v_first - v) * torch.sigmoid(p["v0"] + (xv @ p["v1"]) @ p["v2"])
+            v = torch.lerp(v, v_first, torch.sigmoid(p["v0"] + (xv @ p["v1"]) @ p["v2"]))
         a = torch.sigmoid(p["a0"] + (xa @ p["a1"]) @ p["a2"])
         g = torch.sigmoid(xg @ p["g1"]) @ p["g2"]
         kk = F.normalize(at_least_fp32((k * p["k_k"]).view(B, T, H, N)), dim=-1)
-        k = k * (1 + (a - 1) * p["k_a"])
+        k = torch.lerp(k, k * a, p["k_a"])
 
         def heads(z: Tensor) -> Tensor:
             return z.view(B, T, H, N)
@@ -94,8 +94,8 @@ class ChannelMix(nn.Module):
         self.value = Linear(spec.dim_ffn, spec.n_embd)
 
     def forward(self, x: Tensor, last: Tensor | None, resets: Tensor | None) -> Tensor:
-        k = x + (token_shift(x, last, resets) - x) * self.x_k.to(x.dtype)
-        return self.value(torch.relu(self.key(k)) ** 2)
+        k = torch.lerp(x, token_shift(x, last, resets), self.x_k.to(x.dtype))
+        return self.value(torch.relu(self.key(k)).square())
 
 
 class RWKV7(RWKV):

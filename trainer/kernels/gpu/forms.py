@@ -78,12 +78,18 @@ def _triton() -> SimpleNamespace | NativeUnavailableError:
         error = NativeUnavailableError("triton is not installed")
         _LOG.warning("recurrences run in PyTorch, slower than in Triton: %s", error)
         return error
-    from trainer.kernels.gpu import states, wkv7_chunks, wkv56_chunks
+    from trainer.kernels.gpu import states, wkv4_scan, wkv7_chunks, wkv56_chunks
 
-    return SimpleNamespace(**{**vars(states), **vars(wkv7_chunks), **vars(wkv56_chunks)})
+    modules = (states, wkv4_scan, wkv7_chunks, wkv56_chunks)
+    return SimpleNamespace(**{name: value for module in modules for name, value in vars(module).items()})
 
 
-def _kernels(tensor: Tensor) -> SimpleNamespace:
+def kernels_for(tensor: Tensor) -> SimpleNamespace:
+    """The kernels by their names.
+
+    Raises:
+        NativeUnavailableError: they cannot run on the tensor.
+    """
     if not _runs_on(tensor.device):
         raise NativeUnavailableError(f"the tensors are on {tensor.device}")
     if isinstance(kernels := _triton(), NativeUnavailableError):
@@ -106,7 +112,7 @@ class _Wkv(torch.autograd.Function):
         M, G, R, Y = _maps(form, sizes, inputs, whole=True)
         S, final = _scan(form, sizes, M, G, initial, keep, reverse=False)
         y = torch.empty_like(inputs[3])
-        _kernels(y).read[sizes.grid](R, Y, S, y, sizes.T, sizes.H, **sizes.constants)
+        kernels_for(y).read[sizes.grid](R, Y, S, y, sizes.T, sizes.H, **sizes.constants)
         ctx.form = form
         ctx.save_for_backward(keep, S, *inputs)
         ctx.set_materialize_grads(False)
@@ -116,7 +122,7 @@ class _Wkv(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         keep, S, *inputs = ctx.saved_tensors
-        form, sizes, kernels = ctx.form, _Sizes.of(inputs[3]), _kernels(S)
+        form, sizes, kernels = ctx.form, _Sizes.of(inputs[3]), kernels_for(S)
         dy, dfinal = grads
         dy = torch.zeros_like(inputs[3]) if dy is None else dy.contiguous()
         dfinal = S.new_zeros(S[:, 0].shape) if dfinal is None else dfinal.contiguous()
@@ -141,7 +147,7 @@ def _maps(form: _Form, sizes: _Sizes, inputs: Sequence[Tensor], *, whole: bool) 
     G = like.new_empty((BH, chunks, N, N) if whole else (0,), dtype=torch.float32)
     R = torch.empty_like(like, dtype=torch.float32)
     Y = torch.empty_like(R) if whole else G
-    maps = getattr(_kernels(like), form.maps)
+    maps = getattr(kernels_for(like), form.maps)
     maps[sizes.grid](*inputs, M, G, R, Y, sizes.T, sizes.H, ALL=whole, **sizes.constants)
     return M, G, R, Y
 
@@ -152,7 +158,7 @@ def _scan(
     """What enters each chunk, coming from `first`, and what leaves the last of them."""
     (chunks, BH), N = sizes.grid, sizes.N
     S, last = torch.empty_like(G), torch.empty_like(first)
-    _kernels(G).scan[(BH, N // SCAN_ROWS)](
+    kernels_for(G).scan[(BH, N // SCAN_ROWS)](
         M, G, first, S, last, keep, chunks, sizes.H, ROWS=SCAN_ROWS, N=N, DIAGONAL=form.is_diagonal,
         REVERSE=reverse, P=sizes.precision, num_warps=WARPS,
     )  # fmt: skip
@@ -169,12 +175,15 @@ def _run(
         initial = inputs[0].new_zeros(B * H, size, size, dtype=torch.float32)
     else:
         initial = F.pad(state.float(), (0, size - N, 0, size - N)).reshape(B * H, size, size).contiguous()
-    if resets is None:
-        keep = torch.ones(B, chunk_count(T), dtype=torch.uint8, device=initial.device)
-    else:
-        keep = (~resets).to(torch.uint8).contiguous()
-    y, final = _Wkv.apply(form, initial, keep, *inputs)
+    y, final = _Wkv.apply(form, initial, kept_chunks(resets, B, T, initial.device), *inputs)
     return y[..., :N], final.view(B, H, size, size)[..., :N, :N]
+
+
+def kept_chunks(resets: Tensor | None, B: int, T: int, device: torch.device) -> Tensor:
+    """uint8 [B, chunks]: 0 where a document starts with the chunk."""
+    if resets is None:
+        return torch.ones(B, chunk_count(T), dtype=torch.uint8, device=device)
+    return (~resets).to(torch.uint8).contiguous()
 
 
 def _suits(x: Tensor) -> bool:
@@ -192,7 +201,7 @@ def wkv7_triton(
     Raises:
         NativeUnavailableError: Triton is not installed, or the tensors are on no GPU.
     """
-    _kernels(r)
+    kernels_for(r)
     if not _suits(r):
         return wkv7_chunked(r, log_w, k, v, a, b, state, resets)
     return _run(_WKV7, [r, log_w, k, v, a, b], state, resets)
@@ -203,7 +212,7 @@ def wkv56_triton(
     state: Tensor | None = None, resets: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The recurrence of `wkv56_reference`, as `wkv7_triton`."""
-    _kernels(r)
+    kernels_for(r)
     if not _suits(r):
         return wkv56_chunked(r, log_w, k, v, u, state, resets)
     turned = None if state is None else state.transpose(-1, -2)  # the kernels have rows of v

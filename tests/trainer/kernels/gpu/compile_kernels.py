@@ -18,11 +18,11 @@ from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability  
 from triton.compiler import ASTSource, compile  # type: ignore[import-not-found]
 
 from trainer.kernels.chunks import CHUNK
-from trainer.kernels.gpu import forms, states, wkv7_chunks, wkv56_chunks
+from trainer.kernels.gpu import forms, states, wkv4, wkv4_scan, wkv7_chunks, wkv56_chunks
 
-NUMBERS = {"T", "H", "chunks"}
+NUMBERS = {"T", "H", "A", "chunks"}
 # Everything else has the element type of the model.
-IN_FP32 = {"w_", "dw_", "du_", "first_", "last_"}
+IN_FP32 = {"w_", "dw_", "du_", "first_", "last_", "states_", "dlast_", "inside_", "dfirst_"}
 
 
 def kernels(precision: str) -> dict[str, tuple[Any, dict[str, Any]]]:
@@ -33,6 +33,8 @@ def kernels(precision: str) -> dict[str, tuple[Any, dict[str, Any]]]:
         "wkv7_gradients": (wkv7_chunks.wkv7_gradients, sizes),
         "wkv56_gradients": (wkv56_chunks.wkv56_gradients, sizes),
     }
+    for kernel in (wkv4_scan.wkv4_forward, wkv4_scan.wkv4_backward):
+        found[kernel.__name__] = (kernel, {"C": CHUNK, "BLOCK": wkv4.BLOCK})
     for whole in (True, False):
         found[f"wkv7_maps {whole}"] = (wkv7_chunks.wkv7_maps, {**sizes, "ALL": whole})
         found[f"wkv56_maps {whole}"] = (wkv56_chunks.wkv56_maps, {**sizes, "ALL": whole})
@@ -52,11 +54,14 @@ def compiled(kernel: Any, constants: dict[str, Any], capability: int, dtype: str
             signature[name] = "i32"
         elif name == "keep_":
             signature[name] = "*u8"
+        elif name == "NOTHING":
+            signature[name] = "fp32"
         else:
             signature[name] = "*fp32" if name in IN_FP32 or name[0].isupper() else f"*{dtype}"
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
     target = GPUTarget("cuda", capability, 32)
-    built = compile(source, target=target, options={"num_warps": forms.WARPS})
+    warps = 1 if "BLOCK" in constants else forms.WARPS
+    built = compile(source, target=target, options={"num_warps": warps})
     with tempfile.TemporaryDirectory() as folder:
         ptx = Path(folder, "kernel.ptx")
         ptx.write_text(built.asm["ptx"])

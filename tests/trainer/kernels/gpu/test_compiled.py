@@ -34,7 +34,7 @@ def test_shared_memory_and_registers(capability: int, dtype: str, tmp_path: Path
         stdout=subprocess.PIPE, check=True, text=True, env={**environment, "PYTHONPATH": str(root)},
     )  # fmt: skip
     found = json.loads(done.stdout)
-    assert len(found) == 12
+    assert len(found) == 14
     for name, used in found.items():
         assert used["shared"] < SHARED_BYTES, (name, used)
         assert max(used["stores"], used["loads"]) < SPILLED_BYTES[dtype], (name, used)

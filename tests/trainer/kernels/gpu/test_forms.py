@@ -17,7 +17,7 @@ from trainer.kernels.native.build import NativeUnavailableError
 NEEDS_TRITON = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 
 
-@pytest.mark.parametrize("operation", ["wkv56", "wkv7"])
+@pytest.mark.parametrize("operation", ["wkv4", "wkv56", "wkv7"])
 def test_no_gpu_no_triton(operation: str) -> None:
     inputs, state = OPERATIONS[operation].sample(1, 16, 1, 8)
     with pytest.raises(NativeUnavailableError, match="the tensors are on cpu"):
@@ -53,7 +53,7 @@ def test_a_compiler_that_fails_is_named_and_passed_over(
 
 
 @NEEDS_TRITON
-@pytest.mark.parametrize("operation", ["wkv56", "wkv7"])
+@pytest.mark.parametrize("operation", ["wkv4", "wkv56", "wkv7"])
 def test_16_bits(interpreted: None, operation: str) -> None:
     """In a GPU's TF32 it is somewhat less exact; what is played here rounds inputs and outputs only."""
     error = max_error(operation, OPERATIONS[operation].backends["triton"], dtype=torch.bfloat16)
