@@ -222,7 +222,8 @@ def test_settings_take_effect_at_once_and_are_kept(window: MainWindow, work: Pat
 def test_keys_change_the_page_and_open_the_log(window: MainWindow, qtbot: QtBot) -> None:
     window.activateWindow()
     qtbot.waitUntil(window.isActiveWindow)
-    qtbot.keyClick(window, Qt.Key.Key_2, Qt.KeyboardModifier.ControlModifier)
+    place = Qt.Key(Qt.Key.Key_1 + list(window.nav).index("runs"))
+    qtbot.keyClick(window, place, Qt.KeyboardModifier.ControlModifier)
     assert window.pages.currentWidget() is window.runs_page
     qtbot.keyClick(window, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
     assert window.pages.currentWidget() is window.train_page
