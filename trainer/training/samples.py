@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +44,7 @@ class Sampler:
     """
 
     def __init__(self, params: TrainParams, data: RunData, vocab_size: int) -> None:
-        self._sampling = SamplingParams(max_tokens=params.sample_tokens, temperature=0.0, stop=STOP)
+        self._max_tokens = params.sample_tokens
         self._vocab = None if params.vocab is None else Path(params.vocab)
         self._vocab_size = vocab_size
         self.prompts: tuple[Prompt, ...] = tuple(Prompt(text) for text in params.sample_prompts)
@@ -60,9 +60,13 @@ class Sampler:
     def answer(self, model: RWKV, prompt: Prompt) -> str:
         """The answer's text."""
         asked = prompt.text if prompt.tokens is None else prompt.tokens
-        return "".join(
-            piece.text for piece in generate(NativeEngine(model), self._tokenizer, asked, self._sampling)
-        )
+        return answer(model, self._tokenizer, asked, self._max_tokens)
+
+
+def answer(model: RWKV, tokenizer: Tokenizer, prompt: str | Sequence[int], max_tokens: int) -> str:
+    """What a model answers by the likeliest tokens, up to the next question."""
+    sampling = SamplingParams(max_tokens=max_tokens, temperature=0.0, stop=STOP)
+    return "".join(piece.text for piece in generate(NativeEngine(model), tokenizer, prompt, sampling))
 
 
 def heldout_prompts(
