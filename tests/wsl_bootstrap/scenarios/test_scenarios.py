@@ -13,7 +13,6 @@ import json
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -501,9 +500,7 @@ def test_looking_again_is_quick_and_changes_nothing(make_world: Callable[..., An
     world.finish_own(*DONE)
     world.walk()
     world.calls.clear()
-    began = time.monotonic()
     statuses = world.engine().probe_all()
-    assert time.monotonic() - began < 1
     assert all(status.fulfilled for status in statuses[:-1])  # the smoke test runs on the way to training
     # What it costs on a real computer: a call of wsl.exe takes a few hundredths of a second.
     assert len(world.calls) <= 10
