@@ -242,7 +242,7 @@ class TrainPage(QWidget):
             detail = view.detail
             if view.state == "applying" and view.total:
                 detail = f"{round(100 * view.done / view.total)} %"
-            elif view.id in ("train", "use"):
+            elif view.id in ("train", "merge", "use"):
                 detail = ""
             items.append(StepItem(view.id, f"step.{view.id}.name", view.state, detail))
             if view.state in ("applying", "probing", "verifying") and view.id in WORK_KEYS:
