@@ -10,7 +10,8 @@ from typing import Any
 
 from trainer.contract.errors import AppError
 from trainer.contract.files import write_json
-from trainer.contract.params import PARAMS
+from trainer.contract.params import DEAD_SWITCHES, PARAMS
+from trainer.contract.runner_config import read_runner_config
 
 FORMAT = "rwkv-lora-runner-params"
 VERSION = 1
@@ -59,6 +60,31 @@ def load(path: Path) -> LoadedParams:
             "params_file_unreadable", path=str(path), reason=error.strerror or str(error)
         ) from error
     return _understood(raw, str(path))
+
+
+def load_runner(path: Path) -> LoadedParams:
+    """Read the training parameters of RWKV-Runner's `config.json`, which keeps some numbers as text.
+
+    Raises:
+        AppError: `runner_config_unreadable`.
+    """
+    found = {name: _number(name, value) for name, value in read_runner_config(path).items()}
+    values = {name: _typed(name, value) for name, value in found.items() if _fits(name, value)}
+    asked = (
+        name for name, value in found.items() if name not in DEAD_SWITCHES or value not in (0, False, "0")
+    )
+    return LoadedParams(values, tuple(name for name in asked if name not in values))
+
+
+def _number(name: str, value: Any) -> Any:
+    kind = PARAMS[name].kind if name in PARAMS else ""
+    if kind not in ("int", "float") or isinstance(value, bool):
+        return value
+    try:
+        number = float(value)
+        return int(number) if kind == "int" and number == int(number) else number
+    except (TypeError, ValueError, OverflowError):
+        return value
 
 
 def from_text(text: str) -> LoadedParams:

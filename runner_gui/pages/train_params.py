@@ -81,6 +81,13 @@ class TrainParamsFlow(QObject):
         dialog.setNameFilters([f"{tr('form.filter_fitting')} (*.json)", f"{tr('form.filter_all')} (*)"])
         return self._open(dialog, self.load)
 
+    def ask_runner(self) -> QFileDialog:
+        """Ask for RWKV-Runner's `config.json`, and take its training parameters."""
+        dialog = QFileDialog(self._page.window(), tr("preset.do_runner"))
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilters(["config.json (config.json)", f"{tr('form.filter_all')} (*)"])
+        return self._open(dialog, self.load_runner)
+
     def _open(self, dialog: QFileDialog, then: Callable[[Path], None]) -> QFileDialog:
         dialog.fileSelected.connect(lambda path: then(Path(path)))
         dialog.finished.connect(dialog.deleteLater)
@@ -99,6 +106,10 @@ class TrainParamsFlow(QObject):
     def load(self, path: Path) -> None:
         """Take the parameters of a file."""
         self._take(lambda: params_file.load(path), path.name)
+
+    def load_runner(self, path: Path) -> None:
+        """Take what RWKV-Runner was set to."""
+        self._take(lambda: params_file.load_runner(path), f"RWKV-Runner ({path.name})")
 
     def ask_copy(self) -> None:
         """Put what differs from the defaults on the clipboard."""
@@ -119,11 +130,14 @@ class TrainParamsFlow(QObject):
         before, preset = dict(self._state.values), self._settings.preset
         self._fill(loaded.values)
         undo = (BannerAction("action.undo", lambda: self._undo(preset, before)),)
+        taken = "\n".join(f"{tr(f'param.{n}.label')}: {value}" for n, value in loaded.values.items())
         if loaded.left_out:
             args = {"name": name, "names": tr("list.separator").join(loaded.left_out)}
-            self._banner.show_notice(Notice("warning", "params_partly", args, actions=undo))
+            self._banner.show_notice(Notice("warning", "params_partly", args, details=taken, actions=undo))
         else:
-            self._banner.show_notice(Notice("success", "params_taken", {"name": name}, actions=undo))
+            self._banner.show_notice(
+                Notice("success", "params_taken", {"name": name}, details=taken, actions=undo)
+            )
 
     def _fill(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():

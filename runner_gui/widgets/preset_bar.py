@@ -9,7 +9,7 @@ from runner_gui.i18n import language_changed, tr
 from runner_gui.model.train_presets import DEMO, EFFORTS, PURPOSES
 from runner_gui.widgets.controls import CalmComboBox, IconButton, row
 
-ACTIONS = ("save", "load", "", "copy", "paste", "", "command")
+ACTIONS = ("save", "load", "runner", "", "copy", "paste", "", "command")
 _EFFORT_WIDTH = 104
 
 
