@@ -80,18 +80,25 @@ class Runs:
     def events(self) -> list[Event]:
         return read_events(self.run.events)[0] if self.run.events.exists() else []
 
-    def kill_after(self, waited_for: Moment, delay_s: float) -> str:
-        """Start, kill a while after a moment; what it was doing then, or "completed" where it was quicker."""
+    def kill_after(self, waited_for: Moment, delay_s: float, saves: int) -> str:
+        """Start, kill a while after a moment; what it was doing then, or "completed" where it was quicker.
+
+        Args:
+            saves: how many have to succeed before the one that a kill may fall into.
+        """
         before = len(self.events())
 
         def stepping() -> bool:
             return any(event.t == "step" for event in self.events()[before:])
 
+        def saved() -> bool:
+            return sum(event.t == "checkpoint" for event in self.events()[before:]) >= saves
+
         def saving() -> bool:
             return any(name.endswith(".tmp") for name in os.listdir(self.run.ckpt))
 
         # What an earlier kill left of a save is gone before the first step.
-        waits = {"start": (), "step": (stepping,), "save": (stepping, self.run.ckpt.is_dir, saving)}
+        waits = {"start": (), "step": (stepping,), "save": (stepping, saved, self.run.ckpt.is_dir, saving)}
         with self.start() as process:
             for reached in waits[waited_for]:
                 while process.poll() is None and not reached():
@@ -131,7 +138,7 @@ def torment(runs: Runs, kills: int, rng: random.Random) -> tuple[Counter[str], l
         told = [event["step"] for event in runs.events() if event.t == "checkpoint"]
         at = len(runs.events())
         (waited_for,) = rng.choices(tuple(DELAYS_S), weights=(1, 2, 2))
-        moment = runs.kill_after(waited_for, rng.uniform(0, DELAYS_S[waited_for]))
+        moment = runs.kill_after(waited_for, rng.uniform(0, DELAYS_S[waited_for]), rng.randrange(3))
         lost += [
             f"resumed from {event['resumed_from']}, although {max(told)} had been saved"
             for event in runs.events()[at:]

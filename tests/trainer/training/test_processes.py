@@ -159,9 +159,8 @@ def _until_step(folder: RunFolder, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.timeout(2 * LIMIT_S)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_process_that_dies_ends_the_run_with_a_code_and_it_resumes(
-    number: int, flags: tuple[str, ...], tmp_path: Path
+    flags: tuple[str, ...], tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     command = [*TRAINER, "train", f"--run-dir={folder.path}", *flags, "--devices=2", "--epoch-count=400"]
@@ -169,12 +168,12 @@ def test_a_process_that_dies_ends_the_run_with_a_code_and_it_resumes(
     with subprocess.Popen(command, **quiet) as process:  # type: ignore[call-overload]
         _until_step(folder, process)
         (other,) = psutil.Process(process.pid).children()
-        other.send_signal(number)
+        other.kill()
         _, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1
     assert b"error[process_lost]" in said
     error = next(e for e in read_events(folder.events)[0] if e.t == "error")
-    assert error["args"] == {"what": f"rank 1, signal {int(number)}"}
+    assert error["args"] == {"what": "rank 1, signal 9"}
     assert read_events(folder.events)[0][-1].t == "bye"
     assert folder.status() == "failed"
     with subprocess.Popen([*TRAINER, "train", f"--run-dir={folder.path}", "--resume"], **quiet) as process:  # type: ignore[call-overload]
