@@ -86,10 +86,11 @@ def test_the_command_is_the_one_that_a_start_would_run(window: MainWindow, tmp_p
     assert dialog is not None
     dialog.copy.click()
     argv = shlex.split(QGuiApplication.clipboard().text())
-    assert argv[:4] == [sys.executable, "-m", "trainer", "train"]
+    assert argv[0] == sys.executable
+    assert argv[argv.index("-m") :][:3] == ["-m", "trainer", "train"]
     assert "--ctx-len=272" in argv
     assert f"--data={page.form_state.values['data']}" in argv
-    assert argv[4].startswith(f"--run-dir={window.workspace.runs}")
+    assert any(arg.startswith(f"--run-dir={window.workspace.runs}") for arg in argv)
     assert not window.workspace.runs.exists()
     dialog.accept()
     page.form_state.set("patience", 3)

@@ -93,7 +93,7 @@ def test_steps_that_are_not_needed_are_one_small_text(qtbot: QtBot) -> None:
         ]
     )
     assert set(stepper.nodes) == {"convert", "train"}
-    assert stepper._skipped.text() == "WSL and Ubuntu: not needed here"
+    assert stepper._skipped.text() == "WSL and Ubuntu: not needed"
     assert stepper._skipped.toolTip() == "WSL and Ubuntu: not needed on this system"
     assert stepper.nodes["train"].accessibleName() == "Train · Working · 42 %"
     set_language("zh_CN")
