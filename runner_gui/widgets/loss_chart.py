@@ -205,7 +205,13 @@ class LossChart(Card):
         if index and abs(steps[index - 1] - step) < abs(steps[index] - step):
             index -= 1
         value = float(self._column()[index])
-        texts = {"loss": fmt.loss, "drift": fmt.rate, "lr": fmt.rate, "grad_norm": fmt.loss, "tok_s": fmt.whole}
+        texts = {
+            "loss": fmt.loss,
+            "drift": fmt.rate,
+            "lr": fmt.rate,
+            "grad_norm": fmt.loss,
+            "tok_s": fmt.whole,
+        }
         shown = fmt.size(value * GIGA) if self._tab == "memory" else texts[self._tab](value)
         args = {"step": fmt.whole(steps[index]), "value": shown}
         if self._tab == "loss":

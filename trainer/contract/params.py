@@ -36,8 +36,6 @@ DEAD_SWITCHES = ("pre_ffn", "head_qk")
 MAX_WEIGHT = 100.0
 # In what a kind of device computes. On a CPU bf16 means "where it is quicker, else fp32".
 PRECISIONS = {"cpu": ("bf16", "fp32"), "cuda": ("bf16", "fp16", "tf32", "fp32")}
-# In what a kind of device computes. On a CPU bf16 means "where it is quicker, else fp32".
-PRECISIONS = {"cpu": ("bf16", "fp32"), "cuda": ("bf16", "fp16", "tf32", "fp32")}
 
 
 def _p(
@@ -325,8 +323,6 @@ def _conflicts(params: TrainParams) -> list[Problem]:
         found.append(Problem("param_conflict", {"with": "val_fraction=0"}, "patience"))
     if params.sample_heldout and params.val_fraction == 0.0:
         found.append(Problem("param_conflict", {"with": "val_fraction=0"}, "sample_heldout"))
-    if params.precision not in PRECISIONS.get(params.device, PRECISIONS["cuda"]):
-        found.append(Problem("param_conflict", {"with": f"device={params.device}"}, "precision"))
     if params.precision not in PRECISIONS.get(params.device, PRECISIONS["cuda"]):
         found.append(Problem("param_conflict", {"with": f"device={params.device}"}, "precision"))
     if params.method == "full" and params.lora_load is not None:

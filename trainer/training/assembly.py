@@ -127,4 +127,3 @@ def _adapter_meta(opened: Opened, record: RunRecord, model: RWKV) -> AdapterMeta
         base_bytes=record.base_bytes, base_sha256=record.base_sha256, run_id=record.run_id, step=0, epoch=0,
         tokens=0, trainer=__version__,
     )  # fmt: skip
-
