@@ -106,7 +106,7 @@ class Person:
 
     def banner_button(self, key: str) -> QAbstractButton | None:
         banner = self.train.banner
-        found = (one for one in banner.buttons if one.property("key") == key and banner.isVisible())
+        found = (one for one in banner.buttons if one.property("key") == key and one.isVisible())
         return next(found, None)
 
     def picture(self, name: str) -> None:
