@@ -28,8 +28,11 @@ class WritingField(QPlainTextEdit):
         self._enter_sends = enter_sends
 
     def event(self, event: QEvent) -> bool:
-        is_key = isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride
-        if is_key and self._sends(event):
+        if (
+            isinstance(event, QKeyEvent)
+            and event.type() == QEvent.Type.ShortcutOverride
+            and self._sends(event)
+        ):
             event.accept()  # the same keys press a button of another page
             return True
         return super().event(event)
