@@ -345,7 +345,7 @@ def on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     theirs = {"guid": "{2}", "name": "Ubuntu", "base_path": "C:\\u"}
     facts = {"boot_id": "1", "distributions": [own, theirs]}
     (world / "facts.json").write_text(json.dumps({"facts": facts, "drives": {"C": str(world / "C")}}))
-    forget = f"""#!{sys.executable}
+    forget = f"""#!/usr/bin/env python3
 import json, pathlib, sys
 path = pathlib.Path({str(world / "facts.json")!r})
 script = json.loads(path.read_text())

@@ -29,7 +29,7 @@ def test_a_line_of_nvidia_smi(line: str, expected: tuple[int, GpuReading] | None
 
 def tool(tmp_path: Path, code: str) -> str:
     path = tmp_path / "nvidia-smi"
-    path.write_text(f"#!{sys.executable}\nimport sys, time\n{code}\n", encoding="utf-8")
+    path.write_text(f"#!/usr/bin/env python3\nimport sys, time\n{code}\n", encoding="utf-8")
     path.chmod(0o755)
     return str(path)
 

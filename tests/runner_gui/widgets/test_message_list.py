@@ -73,9 +73,9 @@ def test_parts_have_views_of_their_own(shown: MessageList, qtbot: QtBot) -> None
     assert prose.toPlainText().split("\n") == ["Title", "some bold words"]
     assert code.text.toPlainText() == "x = 1"
     assert (code.language.text(), thought.fold.text()) == ("python", "Thought")
-    assert not thought.text.isVisible()
+    assert not thought.text.isVisibleTo(thought)
     thought.fold.click()
-    assert thought.text.isVisible()
+    assert thought.text.isVisibleTo(thought)
     assert thought.text.toPlainText() == "hm"
     code.copy.click()
     assert QApplication.clipboard().text() == "x = 1\n"

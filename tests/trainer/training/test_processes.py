@@ -121,6 +121,8 @@ def test_messages_go_over_the_interface_that_leads_to_the_first_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "set, so that what is found goes at the end of the test")
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
     find_interface()
     addresses = psutil.net_if_addrs()[os.environ["GLOO_SOCKET_IFNAME"]]
     assert "127.0.0.1" in [address.address for address in addresses]
