@@ -8,13 +8,13 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, qVersion
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QFrame, QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
 from runner_gui.model.packages import Package, packages
 from runner_gui.services.background import Background
 from runner_gui.widgets.banner import Banner, Notice
-from runner_gui.widgets.controls import Card, button, label, row
+from runner_gui.widgets.controls import Card, button, label, row, scrolled
 from trainer.contract.files import disk_error
 
 REPORT_NAME = "rwkv-lora-runner-report.zip"
@@ -78,11 +78,7 @@ class AboutPage(QWidget):
         for part in (self.heading, self.sentence, self.banner, help_card, table):
             column.addWidget(part)
         column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
+        scroll = scrolled(inside)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(scroll)

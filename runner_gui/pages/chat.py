@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QTimer, QUrl
 from PySide6.QtGui import QDesktopServices, QShowEvent
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
 from runner_gui.model.chat_presets import Preset, PresetStore
@@ -15,6 +15,7 @@ from runner_gui.model.conversation_store import Shelfful, read_conversation
 from runner_gui.model.problems import AnyProblem
 from runner_gui.model.serving import ServeOptions
 from runner_gui.model.workspace import Workspace
+from runner_gui.pages.model_page import lay_out
 from runner_gui.services.conversations import Conversations
 from runner_gui.services.model_menu import ModelMenu
 from runner_gui.services.model_servers import ModelServers
@@ -81,17 +82,7 @@ class ChatPage(QWidget):
         middle.setSpacing(8)
         middle.addWidget(self.messages, 1)
         middle.addWidget(self.entry)
-        across = QHBoxLayout()
-        across.setSpacing(16)
-        across.addWidget(self.list)
-        across.addLayout(middle, 1)
-        across.addWidget(self.panel)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(20, 16, 20, 16)
-        column.setSpacing(12)
-        column.addLayout(head)
-        column.addWidget(self.banner)
-        column.addLayout(across, 1)
+        lay_out(self, head, self.banner, middle, self.panel, left=self.list)
 
     def _connect(self) -> None:
         self.conversations.loaded.connect(self._on_loaded)

@@ -12,6 +12,7 @@ from runner_gui.model.chat_presets import PresetStore
 from runner_gui.model.conversation import ChatSettings, Conversation
 from runner_gui.model.problems import AnyProblem
 from runner_gui.model.serving import ServeOptions
+from runner_gui.pages.model_page import lay_out
 from runner_gui.services.model_menu import ModelMenu
 from runner_gui.services.model_servers import ModelServers
 from runner_gui.services.talk import Talk
@@ -94,16 +95,7 @@ class ComparePage(QWidget):
         middle.setSpacing(8)
         middle.addLayout(models, 1)
         middle.addWidget(self.entry)
-        across = QHBoxLayout()
-        across.setSpacing(16)
-        across.addLayout(middle, 1)
-        across.addWidget(self.panel)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(20, 16, 20, 16)
-        column.setSpacing(12)
-        column.addLayout(head)
-        column.addWidget(self.banner)
-        column.addLayout(across, 1)
+        lay_out(self, head, self.banner, middle, self.panel)
 
     @property
     def talks(self) -> list[Talk]:

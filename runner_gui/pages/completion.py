@@ -13,6 +13,7 @@ from runner_gui.model.conversation import ChatSettings
 from runner_gui.model.draft import Draft
 from runner_gui.model.problems import AnyProblem
 from runner_gui.model.workspace import Workspace
+from runner_gui.pages.model_page import lay_out
 from runner_gui.services.answer_stream import AnswerStream
 from runner_gui.services.background import Background
 from runner_gui.services.model_menu import ModelMenu
@@ -102,16 +103,7 @@ class CompletionPage(QWidget):
         texts.addWidget(self.variants, 2)
         middle.addLayout(texts, 1)
         middle.addLayout(row(self.back, self.again, 1, self.count, self.many, self.stop, self.go))
-        across = QHBoxLayout()
-        across.setSpacing(16)
-        across.addLayout(middle, 1)
-        across.addWidget(self.panel)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(20, 16, 20, 16)
-        column.setSpacing(12)
-        column.addLayout(head)
-        column.addWidget(self.banner)
-        column.addLayout(across, 1)
+        lay_out(self, head, self.banner, middle, self.panel)
 
     def _connect(self) -> None:
         self.go.clicked.connect(self.go_on)

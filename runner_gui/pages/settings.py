@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QUrl, Signal
+from PySide6.QtCore import QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QCheckBox, QFileDialog, QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from runner_gui.i18n import LANGUAGE_NAMES, language_changed, tr
 from runner_gui.model.settings import SCALES, Settings
 from runner_gui.model.workspace import Workspace
 from runner_gui.services.background import Background
 from runner_gui.services.updates import look_for_update
-from runner_gui.widgets.controls import CalmComboBox, Card, ElidedLabel, button, label, row
+from runner_gui.widgets.controls import CalmComboBox, Card, ElidedLabel, button, label, row, scrolled
 
 SECTIONS = {
     "looks": ("language", "theme", "scale"),
@@ -105,11 +105,7 @@ class SettingsPage(QWidget):
             across.setStretch(0, 100)
             column.addLayout(across)
         column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
+        scroll = scrolled(inside)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(scroll)

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QLayout,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QSpinBox,
     QToolButton,
@@ -242,6 +243,16 @@ def row(*items: QWidget | int, spacing: int = 2 * GRID) -> QHBoxLayout:
         else:
             out.addWidget(item)
     return out
+
+
+def scrolled(inside: QWidget) -> QScrollArea:
+    """Put a widget where it scrolls up and down; it is as wide as there is room, so never sideways."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(inside)
+    return area
 
 
 def empty(layout: QLayout) -> None:

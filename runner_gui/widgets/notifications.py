@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
 from runner_gui.widgets import numbers_format as fmt
 from runner_gui.widgets.banner import Banner, BannerAction, Notice
-from runner_gui.widgets.controls import empty, label
+from runner_gui.widgets.controls import empty, label, scrolled
 
 KEPT = 30
 TOAST_MS = 8000
@@ -107,11 +107,7 @@ class MessageList(QFrame):
         inside.setObjectName("scroll_body")
         self._column = QVBoxLayout(inside)
         self._column.setContentsMargins(0, 0, 8, 0)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
+        scroll = scrolled(inside)
         box = QVBoxLayout(self)
         box.addWidget(self.title)
         box.addWidget(self.none)

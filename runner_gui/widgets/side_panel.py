@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from runner_gui.widgets.controls import Card, ElidedLabel
+from runner_gui.widgets.controls import Card, ElidedLabel, scrolled
 
 WIDTH = 340
 
@@ -24,9 +23,5 @@ class SidePanel(Card):
         self.column.setContentsMargins(0, 0, 8, 0)
         self.column.setSpacing(8)
         self.column.addWidget(self.title)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
+        scroll = scrolled(inside)
         self.body.addWidget(scroll)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from runner_gui.i18n import language_changed, tr
 from runner_gui.model.transfers import Transfer
 from runner_gui.widgets import numbers_format as fmt
-from runner_gui.widgets.controls import Card, ElidedLabel, IconButton, label, row
+from runner_gui.widgets.controls import Card, ElidedLabel, IconButton, label, row, scrolled
 from runner_gui.widgets.problem_text import problem_line
 
 MOST_HEIGHT = 176
@@ -85,11 +85,7 @@ class TransferList(Card):
         self._column = QVBoxLayout(inside)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(8)
-        self._scroll = QScrollArea()
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(inside)
+        self._scroll = scrolled(inside)
         self.body.addWidget(self.title)
         self.body.addWidget(self._scroll)
         language_changed.connect(self.retranslate)

@@ -97,7 +97,7 @@ def pip_binds() -> list[str]:
     files = [
         "/etc/pip.conf",
         "/etc/xdg/pip",
-        "/root/.config/pip",
+        str(Path.home() / ".config" / "pip"),
         "/etc/ssl/certs/ca-certificates.crt",
         *named,
     ]
