@@ -6,6 +6,7 @@ The environment is set while this file is imported, before any test module can i
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -24,6 +25,8 @@ settings.load_profile("project")
 _home = tempfile.TemporaryDirectory(prefix="rwkv-lora-runner-tests-")
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# What is started in the background of a shell ignores Ctrl+C, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMP_NUM_THREADS"] = "1"  # two busy processes with two threads each are many times slower
 os.environ["HOME"] = _home.name
 os.environ.pop("RUNNER_HOME", None)  # would lead past the folders below
